@@ -1,0 +1,246 @@
+"""Darkroom: every trigger of the service, one handler each, one call each.
+
+All decorators stand here: event handlers on a Blueprint bypass the app's
+middleware (aws/chalice#1566). The logic is in `chalicelib`.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from chalice.app import Chalice, CORSConfig, EventSourceHandler, Response, S3Event, SQSEvent
+from chalice.app import Request as ChaliceRequest
+
+from chalicelib import telemetry
+from chalicelib.api.http import Answer, Request, error_answer
+from chalicelib.container import Container
+from chalicelib.errors import (
+    DarkroomError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RouteNotFound,
+    UnsupportedMediaType,
+)
+from chalicelib.images import UPLOAD_PREFIX, Status
+from chalicelib.imaging.signature import ACCEPTED_TYPES
+from chalicelib.settings import APP_NAME, LOCAL_STAGE, resource_name
+
+STAGE = os.environ.get("STAGE", LOCAL_STAGE)
+
+container = Container()
+
+app = Chalice(app_name=APP_NAME, configure_logs=False)
+# What Chalice says of an exception is said by `respond`, as a JSON line.
+app.log.addHandler(logging.NullHandler())
+app.log.propagate = False
+app.api.cors = CORSConfig(
+    allow_origin=os.environ.get("ALLOWED_ORIGIN", "*"),
+    allow_headers=["Idempotency-Key"],
+    expose_headers=["Idempotent-Replayed", "Location", "Retry-After"],
+    max_age=600,
+)
+app.api.binary_types.extend(t for t in ACCEPTED_TYPES if t not in app.api.binary_types)
+
+
+# --- Images ---------------------------------------------------------------------------------
+
+
+@app.route("/images", methods=["POST"], content_types=["*/*"])
+def create_image() -> Response:
+    """A new image: with its bytes, or with a link to send them to."""
+    return respond(lambda request: container.images_api.create(request))
+
+
+@app.route("/images", methods=["GET"])
+def list_images() -> Response:
+    """A page of images, newest first."""
+    return respond(lambda request: container.images_api.list_images(request))
+
+
+@app.route("/images/{image_id}", methods=["GET"])
+def get_image(image_id: str) -> Response:
+    """One image."""
+    return respond(lambda _: container.images_api.get(image_id))
+
+
+@app.route("/images/{image_id}", methods=["DELETE"])
+def delete_image(image_id: str) -> Response:
+    """Remove an image and everything made from it."""
+    return respond(lambda _: container.images_api.delete(image_id))
+
+
+@app.route("/images/{image_id}/retry", methods=["POST"], content_types=["*/*"])
+def retry_image(image_id: str) -> Response:
+    """Take up a failed image again."""
+    return respond(lambda _: container.images_api.retry(image_id))
+
+
+# --- Service --------------------------------------------------------------------------------
+
+
+@app.route("/health", methods=["GET"])
+def health() -> Response:
+    """Whether everything that the service depends on answers."""
+    return respond(lambda _: container.health_api.get())
+
+
+# --- Pipeline -------------------------------------------------------------------------------
+
+
+class UploadEvent(S3Event):
+    """An S3 event as it comes. Chalice's own reads the first record alone, and fails without one,
+    as in S3's test event."""
+
+    def _extract_attributes(self, event_dict: dict[str, Any]) -> None:
+        pass
+
+
+def on_upload(handler: Callable[[S3Event], None]) -> EventSourceHandler:
+    """`@app.on_s3_event`, but at package time: `chalice package` cannot describe an S3 event in
+    CloudFormation, so there the template in infrastructure/ does."""
+    if os.environ.get("DARKROOM_PACKAGING") == "cloudformation":
+        registered = app.lambda_function(name="ingest")(handler)
+    else:
+        registered = app.on_s3_event(
+            bucket=os.environ.get("UPLOADS_BUCKET", resource_name(STAGE, "uploads")),
+            events=["s3:ObjectCreated:*"],
+            prefix=UPLOAD_PREFIX,
+            name="ingest",
+        )(handler)
+    registered.event_class = UploadEvent
+    return registered
+
+
+@on_upload
+def ingest(event: S3Event) -> None:
+    """Objects were put into the uploads bucket."""
+    container.ingest(event.to_dict())
+
+
+@app.on_sqs_message(queue=resource_name(STAGE, "preprocessing"), batch_size=1, name="preprocess")
+def preprocess(event: SQSEvent) -> None:
+    """One image each: one that kills its process must take nobody with it."""
+    container.preprocessing_batch.run(event.to_dict(), container.preprocess)
+
+
+@app.on_sqs_message(
+    queue=resource_name(STAGE, "inference"),
+    batch_size=16,
+    maximum_batching_window_in_seconds=1,
+    name="infer",
+)
+def infer(event: SQSEvent) -> None:
+    """Prepared images: known to be good, and cheaper together."""
+    container.inference_batch.run(event.to_dict(), container.infer)
+
+
+@app.on_sqs_message(
+    queue=resource_name(STAGE, "ingest-dead-letters"), batch_size=1, name="bury_ingest"
+)
+def bury_ingest(event: SQSEvent) -> None:
+    """S3 events that could not be taken in."""
+    container.bury(event.to_dict(), step="ingest", failed_status=None)
+
+
+@app.on_sqs_message(
+    queue=resource_name(STAGE, "preprocessing-dead-letters"),
+    batch_size=1,
+    name="bury_preprocessing",
+)
+def bury_preprocessing(event: SQSEvent) -> None:
+    """Images that could not be prepared."""
+    container.bury(
+        event.to_dict(), step="preprocess", failed_status=Status.PREPROCESSING_FAILED
+    )
+
+
+@app.on_sqs_message(
+    queue=resource_name(STAGE, "inference-dead-letters"), batch_size=1, name="bury_inference"
+)
+def bury_inference(event: SQSEvent) -> None:
+    """Images that no prediction could be made for."""
+    container.bury(event.to_dict(), step="infer", failed_status=Status.INFERENCE_FAILED)
+
+
+# --- HTTP in and out ------------------------------------------------------------------------
+
+
+def respond(work: Callable[[Request], Answer]) -> Response:
+    """Answer the current request, with errors in the one shape of the contract."""
+    request = _request(app.current_request)
+    try:
+        answer = work(request)
+    except DarkroomError as error:
+        if error.status >= 500:
+            telemetry.logger().exception("%s %s failed", request.method, request.path)
+        answer = error_answer(error, request.request_id)
+    except Exception:
+        telemetry.logger().exception("%s %s failed", request.method, request.path)
+        raise
+    return _response(answer)
+
+
+@app.middleware("http")
+def one_error_shape(event: ChaliceRequest, get_response: Callable[[Any], Response]) -> Response:
+    """Chalice's own refusals, and its answer to an exception, in our shape; CORS on all."""
+    response = get_response(event)
+    if isinstance(response.body, dict) and "Code" in response.body:
+        response = _response(error_answer(_chalice_error(response), _request_id()))
+    response.headers = {**app.api.cors.get_access_control_headers(), **response.headers}
+    return response
+
+
+def _chalice_error(response: Response) -> DarkroomError:
+    if response.status_code == 405:
+        return MethodNotAllowed(response.headers.get("Allow", "another one"))
+    if response.status_code == 415:
+        return UnsupportedMediaType("This route does not take that type of body.")
+    if response.status_code < 500:
+        return InvalidRequest("The request could not be understood.")
+    return DarkroomError("Something went wrong on our side; try again.")
+
+
+def _request(request: ChaliceRequest) -> Request:
+    return Request(
+        method=request.method,
+        path=request.path,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        query=dict(request.query_params or {}),
+        body=request.raw_body,
+        request_id=_request_id(),
+    )
+
+
+def _request_id() -> str:
+    return str(getattr(app.lambda_context, "aws_request_id", "") or "")
+
+
+def _response(answer: Answer) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    if answer.body is not None:
+        headers["Content-Type"] = "application/json; charset=utf-8"
+    return Response(
+        body=answer.text(), status_code=answer.status, headers={**headers, **answer.headers}
+    )
+
+
+# --- Paths that lead nowhere ------------------------------------------------------------------
+
+# Deployed, API Gateway answers them, in our shape (GatewayResponses in infrastructure/). The
+# gateway that `chalice local` imitates cannot be told to, so there they are routes.
+if STAGE == LOCAL_STAGE and "DARKROOM_PACKAGING" not in os.environ:
+
+    def no_such_route(**_: str) -> Response:
+        """There is nothing here."""
+
+        def refuse(_: Request) -> Answer:
+            raise RouteNotFound
+
+        return respond(refuse)
+
+    for depth in range(6):
+        path = "/" + "/".join(f"{{part{number}}}" for number in range(depth))
+        app.route(
+            path, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], content_types=["*/*"]
+        )(no_such_route)

@@ -1,0 +1,11 @@
+"""Darkroom's logic; `app.py` holds the triggers.
+
+    POST /images ──► api.images ── row: pending_upload, link to the uploads bucket
+    upload ──► S3 event ──► pipeline.ingest ── row: queued ──► preprocessing queue
+    preprocessing queue ──► pipeline.preprocess ── model input in S3 ──► inference queue
+    inference queue ──► pipeline.infer ── results in S3, row: completed
+    dead-letter queues ──► pipeline.bury ── letter kept in S3, row: *_failed with the reason
+
+Imports point one way: container → pipeline, api → batch, imaging, inference,
+aws → images, messages → errors, settings.
+"""

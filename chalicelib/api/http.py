@@ -1,0 +1,78 @@
+"""A request and an answer, without a framework."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib.errors import DarkroomError, InvalidRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a client sent.
+
+    Attributes:
+        method: In capitals.
+        path: The route's pattern, for instance ``/images/{image_id}``.
+        headers: Names in lower case.
+        query: Each parameter with its last value.
+        body: The bytes as they were sent, already decoded from the gateway's base64.
+        request_id: What the answer to an error names.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    request_id: str = ""
+
+    @property
+    def content_type(self) -> str:
+        """The media type without parameters, in lower case; empty if none was sent."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a client gets. ``body`` is JSON data, or None for no body."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The body as JSON text."""
+        return "" if self.body is None else json.dumps(self.body, ensure_ascii=False)
+
+
+def error_answer(error: DarkroomError, request_id: str) -> Answer:
+    """Any of our errors in the one shape of the contract."""
+    return Answer(
+        status=error.status,
+        body={"error": error.public_message, "code": error.code, "request_id": request_id},
+        headers=error.headers,
+    )
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body; an empty one if there is no body.
+
+    Raises:
+        InvalidRequest: The body is no JSON in UTF-8, or no object.
+    """
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("The body is not valid JSON in UTF-8.") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object, {...}.")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    # NaN and Infinity are no JSON (RFC 8259, 6), though Python's parser takes them.
+    raise ValueError(name)

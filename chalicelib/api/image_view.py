@@ -1,0 +1,75 @@
+"""An image as clients see it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from chalicelib.aws.object_store import ObjectStore
+from chalicelib.images import Image, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageView:
+    """Shows images.
+
+    Args:
+        renditions: Where results lie.
+        link_seconds: How long a link to them works.
+    """
+
+    renditions: ObjectStore
+    link_seconds: int
+
+    def shown(self, image: Image) -> dict[str, Any]:
+        """The JSON of ``GET /images/{image_id}``; what is not known yet is left out."""
+        shown: dict[str, Any] = {
+            "image_id": image.image_id,
+            "status": image.status.value,
+            "conversion_status": image.conversion_status.value,
+            "created_at": image.created_at_ms // 1000,
+            "last_updated": image.updated_at_ms // 1000,
+            "attempts": image.attempt,
+            "links": {"self": self.link(image.image_id)},
+        }
+        original = {
+            name: value
+            for name, value in msgspec.to_builtins(image.original).items()
+            if value is not None
+        }
+        if original:
+            shown["original"] = original
+        if image.metadata:
+            shown["metadata"] = dict(image.metadata)
+        if image.timings_ms:
+            shown["timings_ms"] = dict(image.timings_ms)
+        if image.error is not None:
+            shown["error"] = {"code": image.error.code, "message": image.error.message}
+        if image.status is Status.COMPLETED and image.prediction is not None:
+            shown |= self._prediction(image)
+        return shown
+
+    def link(self, image_id: str) -> str:
+        """The path of an image in this API."""
+        return f"/images/{image_id}"
+
+    def _prediction(self, image: Image) -> dict[str, Any]:
+        prediction = image.prediction
+        if prediction is None:
+            return {}
+        confidence = prediction.probabilities[0]
+        shown = {
+            "results": {
+                "classes": list(prediction.classes),
+                "probabilities": list(prediction.probabilities),
+                "confidence": confidence,
+            },
+            "top_prediction": prediction.classes[0],
+            "confidence": confidence,
+            "model": {"name": prediction.model_name, "version": prediction.model_version},
+        }
+        if image.results_key is not None:
+            shown["results_url"] = self.renditions.download_url(
+                image.results_key, content_type="application/json", expires_in=self.link_seconds
+            )
+        return shown

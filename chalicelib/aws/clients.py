@@ -1,0 +1,107 @@
+"""One boto3 client a service, made when it is first needed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import ServiceUnavailable
+from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+
+# What every stack of the local AWS belongs to.
+LOCAL_REGION = "us-east-1"
+LOCAL_ENDPOINT_URL = "http://127.0.0.1:4566"
+LOCAL_ACCESS_KEY = "test"
+
+
+class Clients:
+    """The AWS clients of one process.
+
+    On the local stage they speak to the local AWS with its own made-up
+    credentials, whatever the environment holds: a laptop's real account must
+    not be reachable from there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def s3(self) -> "S3Client":
+        """S3, signing with version 4, without which a presigned POST has no policy to enforce."""
+        return self._client("s3")
+
+    @cached_property
+    def sqs(self) -> "SQSClient":
+        """SQS."""
+        return self._client("sqs")
+
+    @cached_property
+    def ssm(self) -> "SSMClient":
+        """SSM."""
+        return self._client("ssm")
+
+    def table(self, name: str) -> "Table":
+        """A DynamoDB table."""
+        table: Table = self._dynamodb.Table(name)
+        return table
+
+    @cached_property
+    def _dynamodb(self) -> Any:
+        return self._session.resource("dynamodb", **self._options)
+
+    def _client(self, service: str) -> Any:
+        return self._session.client(service, **self._options)
+
+    @cached_property
+    def _session(self) -> boto3.session.Session:
+        if not self._settings.is_local:
+            return boto3.session.Session()
+        return boto3.session.Session(
+            aws_access_key_id=LOCAL_ACCESS_KEY,
+            aws_secret_access_key=LOCAL_ACCESS_KEY,
+            region_name=LOCAL_REGION,
+        )
+
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "config": Config(
+                signature_version="s3v4",
+                retries={"mode": "standard", "max_attempts": 4},
+                connect_timeout=3,
+                read_timeout=20,
+            )
+        }
+        if self._settings.is_local:
+            options["endpoint_url"] = self._settings.aws_endpoint_url or LOCAL_ENDPOINT_URL
+        return options
+
+
+def error_code(error: ClientError) -> str:
+    """AWS's own name of what went wrong."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn whatever the SDK raises in the block into our own error.
+
+    Raises:
+        ServiceUnavailable: The call failed, after the SDK's own retries.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise ServiceUnavailable(f"{error.operation_name}: {error_code(error)}: {error}") from error
+    except BotoCoreError as error:
+        raise ServiceUnavailable(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,525 @@
+"""The images table: one row an image, and every write to it conditional.
+
+A write names the generation and the attempt that it belongs to, and is refused
+unless the row is still there, of the same generation and attempt, and on its
+way towards the new status. So any message may come twice, late, out of order,
+or to a worker that was thought dead.
+
+A deleted image leaves a tombstone, a row with nothing but its id, until no
+message about it can be left. Without it a late event would bring it back.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from boto3.dynamodb.conditions import Attr, ConditionBase, Key
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.clients import error_code, translated
+from chalicelib.errors import ImageExists, ImageNotFound, NotRetryable, Superseded
+from chalicelib.images import (
+    ConversionStatus,
+    Failure,
+    Image,
+    Original,
+    Prediction,
+    Source,
+    Status,
+    shard_of,
+)
+from chalicelib.messages import ImageMessage
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+BY_STATUS_INDEX = "by_status"
+BY_CREATION_INDEX = "by_creation"
+
+# Longer than a message can live: 4 days in a queue and 14 among the dead letters.
+TOMBSTONE_SECONDS = 20 * 24 * 3600
+# An unused link's row outlives the link by this long, so that a late upload still meets it.
+UNUSED_SECONDS = 7 * 24 * 3600
+
+_FAILED_BY_STEP = (Status.PREPROCESSING_FAILED, Status.INFERENCE_FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTable:
+    """The rows of all images.
+
+    All methods raise `ServiceUnavailable` where DynamoDB does not answer as it should.
+
+    Args:
+        table: The boto3 table.
+        shards: Hash keys that each list is spread over.
+    """
+
+    table: "Table"
+    shards: int
+
+    def create(self, image: Image) -> None:
+        """Add a row.
+
+        Raises:
+            ImageExists: There is a row, or the tombstone of one, with this id.
+        """
+        item = _item(image) | self._index_keys(image)
+        if image.link_expires_at is not None:
+            item["expires_at"] = image.link_expires_at + UNUSED_SECONDS
+        with translated():
+            try:
+                self.table.put_item(
+                    Item=item, ConditionExpression=Attr("image_id").not_exists()
+                )
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    raise ImageExists(image.image_id) from None
+                raise
+
+    def get(self, image_id: str) -> Image:
+        """The row, as of the last finished write.
+
+        Raises:
+            ImageNotFound: There is none, or it was deleted.
+        """
+        with translated():
+            answer = self.table.get_item(Key={"image_id": image_id}, ConsistentRead=True)
+        item = answer.get("Item")
+        if item is None or "status" not in item:
+            raise ImageNotFound(image_id)
+        return _image(item)
+
+    def accept(
+        self, image_id: str, *, generation: str, source: Source, size_bytes: int, now_ms: int
+    ) -> Image:
+        """Take one version of the upload as the one that counts: status ``queued``.
+
+        The first version wins. Asked again for the same version, it returns the
+        row as it is.
+
+        Raises:
+            ImageNotFound: There is no such row.
+            Superseded: The image was deleted, or another version was accepted before.
+        """
+        try:
+            return self._write(
+                image_id,
+                Attr("status").is_in([Status.PENDING_UPLOAD, Status.EXPIRED])
+                & Attr("generation").not_exists(),
+                now_ms=now_ms,
+                status=Status.QUEUED,
+                set_values={
+                    "generation": generation,
+                    "source": source,
+                    "original.bytes": size_bytes,
+                },
+                remove=["expires_at", "link_expires_at"],
+            )
+        except _Refused as refused:
+            if refused.item is None:
+                raise ImageNotFound(image_id) from None
+            if "status" not in refused.item:
+                raise Superseded(f"image {image_id} was deleted", gone=True) from None
+            known = _image(refused.item)
+            if known.generation != generation:
+                raise Superseded(
+                    f"image {image_id} was made from version {known.generation!r} already"
+                ) from None
+            return known
+
+    def start(self, message: ImageMessage, status: Status, *, now_ms: int) -> Image:
+        """Begin, or begin again, the step that has this status while it runs.
+
+        A message one attempt ahead of a failed row carries a retry whose own
+        write was lost in a crash: it is made up for here.
+
+        Raises:
+            Superseded: The step is over, or is not for this message any more.
+        """
+        current = Attr("attempt").eq(message.attempt) & Attr("status").is_in(
+            [*status.before(), status]
+        )
+        retried = Attr("attempt").eq(message.attempt - 1) & Attr("status").is_in(
+            list(_FAILED_BY_STEP)
+        )
+        return self._write_for(
+            message,
+            current | retried,
+            now_ms=now_ms,
+            status=status,
+            set_values={"attempt": message.attempt},
+            remove=["error", "last_error"],
+        )
+
+    def finish(
+        self,
+        message: ImageMessage,
+        status: Status,
+        *,
+        now_ms: int,
+        timings_ms: Mapping[str, int],
+        original: Original | None = None,
+        model_input_key: str | None = None,
+        prediction: Prediction | None = None,
+        results_key: str | None = None,
+    ) -> Image:
+        """Record that a step is done, and what it found.
+
+        What was found is recorded even where the next step was quicker and has
+        moved the status on already.
+
+        Raises:
+            Superseded: The image was deleted, or belongs to another attempt by now.
+        """
+        facts: dict[str, Any] = {f"timings_ms.{step}": ms for step, ms in timings_ms.items()}
+        if original is not None:
+            facts |= {
+                f"original.{name}": value
+                for name, value in _plain(original).items()
+                if value is not None
+            }
+        optional = {
+            "model_input_key": model_input_key,
+            "prediction": prediction,
+            "results_key": results_key,
+        }
+        facts |= {name: value for name, value in optional.items() if value is not None}
+        same_attempt = Attr("attempt").eq(message.attempt)
+        try:
+            return self._write_for(
+                message,
+                same_attempt & Attr("status").is_in(list(status.before())),
+                now_ms=now_ms,
+                status=status,
+                set_values=facts,
+                remove=["last_error"],
+            )
+        except Superseded as superseded:
+            if superseded.gone:
+                raise
+            return self._write_for(message, same_attempt, now_ms=now_ms, set_values=facts)
+
+    def fail(
+        self,
+        message: ImageMessage,
+        status: Status,
+        failure: Failure,
+        *,
+        now_ms: int,
+        original: Original | None = None,
+    ) -> Image:
+        """End the attempt in a failed status, for good unless it is retried.
+
+        Raises:
+            Superseded: The image ended before, was deleted, or belongs to another attempt.
+        """
+        facts: dict[str, Any] = {"error": failure}
+        if original is not None:
+            facts |= {
+                f"original.{name}": value
+                for name, value in _plain(original).items()
+                if value is not None
+            }
+        if status is Status.PREPROCESSING_FAILED:
+            facts["conversion_status"] = ConversionStatus.FAILED
+        return self._write_for(
+            message,
+            Attr("attempt").eq(message.attempt) & Attr("status").is_in(list(status.before())),
+            now_ms=now_ms,
+            status=status,
+            set_values=facts,
+            remove=["last_error", "expires_at"],
+        )
+
+    def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
+        """Keep the reason of a try that failed, for the case that it was the last.
+
+        Raises:
+            Superseded: The image ended, was deleted, or belongs to another attempt.
+        """
+        self._write_for(
+            message,
+            Attr("attempt").eq(message.attempt)
+            & Attr("status").is_in(list(Status.COMPLETED.before())),
+            now_ms=now_ms,
+            set_values={"last_error": fault},
+        )
+
+    def retry(self, image: Image, status: Status, *, now_ms: int) -> Image:
+        """Open the next attempt of a failed image at the given status.
+
+        Raises:
+            NotRetryable: Nothing failed, or someone else retried it first.
+            ImageNotFound: It was deleted.
+        """
+        conversion: dict[str, Any] = {}
+        if image.conversion_status is ConversionStatus.FAILED:
+            conversion["conversion_status"] = ConversionStatus.PENDING
+        try:
+            return self._write(
+                image.image_id,
+                Attr("attempt").eq(image.attempt) & Attr("status").is_in(list(_FAILED_BY_STEP)),
+                now_ms=now_ms,
+                status=status,
+                set_values={"attempt": image.attempt + 1, **conversion},
+                remove=["error", "last_error"],
+            )
+        except _Refused as refused:
+            if refused.item is None or "status" not in refused.item:
+                raise ImageNotFound(image.image_id) from None
+            known = _image(refused.item)
+            if known.attempt == image.attempt + 1:
+                # The worker was quicker than this write, or this write's answer was lost.
+                return known
+            raise NotRetryable(known.status) from None
+
+    def begin_removal(self, image_id: str, *, now: int) -> Source | None:
+        """Turn the row into a tombstone; where its original lies, for the removal that follows.
+
+        Asked again while that removal is unfinished, it answers as it did before.
+
+        Raises:
+            ImageNotFound: There is no such row, or its removal was finished.
+        """
+        with translated():
+            answer = self.table.get_item(Key={"image_id": image_id}, ConsistentRead=True)
+            item = answer.get("Item")
+            if item is None or ("status" not in item and "removing" not in item):
+                raise ImageNotFound(image_id)
+            source = item.get("source")
+            if "status" in item:
+                self.table.put_item(
+                    Item={
+                        "image_id": image_id,
+                        "removing": True,
+                        "expires_at": now + TOMBSTONE_SECONDS,
+                    }
+                    | ({"source": source} if source is not None else {})
+                )
+        return None if source is None else msgspec.convert(source, Source)
+
+    def finish_removal(self, image_id: str) -> None:
+        """Record that nothing of a deleted image is left."""
+        with translated():
+            self.table.update_item(
+                Key={"image_id": image_id},
+                UpdateExpression="REMOVE removing, #source",
+                ConditionExpression=Attr("image_id").exists() & Attr("status").not_exists(),
+                ExpressionAttributeNames={"#source": "source"},
+            )
+
+    def page(
+        self, *, status: Status | None, limit: int, before: str | None
+    ) -> tuple[list[Image], str | None]:
+        """A page of images, newest first, and where the next one begins.
+
+        Args:
+            status: Only images with this status, or all.
+            limit: How many at most.
+            before: What an earlier page returned, or None for the first.
+
+        Returns:
+            The images, and the place after the last of them, None at the end.
+        """
+        index = BY_CREATION_INDEX if status is None else BY_STATUS_INDEX
+        attribute = "list_shard" if status is None else "status_shard"
+        kind = "images" if status is None else status.value
+        # Each shard yields the newest of its own; the newest of all are among them.
+        keys: list[tuple[str, str]] = []
+        for shard in range(self.shards):
+            condition: ConditionBase = Key(attribute).eq(f"{kind}#{shard}")
+            if before is not None:
+                condition &= Key("creation_order").lt(before)
+            with translated():
+                answer = self.table.query(
+                    IndexName=index,
+                    KeyConditionExpression=condition,
+                    ScanIndexForward=False,
+                    Limit=limit + 1,
+                )
+            keys += [
+                (str(item["creation_order"]), str(item["image_id"])) for item in answer["Items"]
+            ]
+        keys.sort(reverse=True)
+        shown, more = keys[:limit], len(keys) > limit
+        found = {image.image_id: image for image in self._rows([key for _, key in shown])}
+        # An index lags behind its table: what was deleted or moved on meanwhile is left out.
+        images = [
+            found[image_id]
+            for _, image_id in shown
+            if image_id in found and status in (None, found[image_id].status)
+        ]
+        return images, shown[-1][0] if more else None
+
+    def check(self) -> None:
+        """Raise `ServiceUnavailable` unless the table is there and may be read."""
+        with translated():
+            self.table.get_item(Key={"image_id": "health-check"})
+
+    def _rows(self, image_ids: list[str]) -> Iterator[Image]:
+        client = self.table.meta.client
+        keys: list[Any] = [{"image_id": image_id} for image_id in image_ids]
+        while keys:
+            with translated():
+                answer = client.batch_get_item(
+                    RequestItems={self.table.name: {"Keys": keys, "ConsistentRead": True}}
+                )
+            for item in answer["Responses"].get(self.table.name, []):
+                if "status" in item:
+                    yield _image(item)
+            unread = answer.get("UnprocessedKeys", {}).get(self.table.name)
+            keys = list(unread["Keys"]) if unread else []
+
+    def _write_for(
+        self, message: ImageMessage, condition: ConditionBase, **write: Any
+    ) -> Image:
+        """A write on behalf of a message: the row must be of its generation."""
+        try:
+            return self._write(
+                message.image_id, Attr("generation").eq(message.generation) & condition, **write
+            )
+        except _Refused as refused:
+            raise _superseded(message, refused.item) from None
+
+    def _write(
+        self,
+        image_id: str,
+        condition: ConditionBase,
+        *,
+        now_ms: int,
+        status: Status | None = None,
+        set_values: Mapping[str, Any],
+        remove: list[str] | None = None,
+    ) -> Image:
+        """Update a row that exists and meets the condition.
+
+        Keys of ``set_values`` are attribute paths with dots.
+
+        Raises:
+            _Refused: The condition does not hold.
+        """
+        values = {"updated_at_ms": now_ms, **set_values}
+        if status is not None:
+            values["status"] = status
+            values["status_shard"] = f"{status}#{shard_of(image_id, self.shards)}"
+        expression = _Expression()
+        assignments = [
+            f"{expression.path(path)} = {expression.value(value)}"
+            for path, value in values.items()
+        ]
+        update = "SET " + ", ".join(assignments)
+        if remove:
+            update += " REMOVE " + ", ".join(expression.path(path) for path in remove)
+        with translated():
+            try:
+                answer = self.table.update_item(
+                    Key={"image_id": image_id},
+                    UpdateExpression=update,
+                    ConditionExpression=Attr("image_id").exists() & condition,
+                    ExpressionAttributeNames=expression.names,
+                    ExpressionAttributeValues=expression.values,
+                    ReturnValues="ALL_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    raise _Refused(_deserialized(error.response.get("Item"))) from None
+                raise
+        return _image(answer["Attributes"])
+
+    def _index_keys(self, image: Image) -> dict[str, str]:
+        shard = shard_of(image.image_id, self.shards)
+        return {
+            "status_shard": f"{image.status}#{shard}",
+            "list_shard": f"images#{shard}",
+            # Unique, so that it is a total order and a page can begin right after it.
+            "creation_order": f"{image.created_at_ms:013d}#{image.image_id}",
+        }
+
+
+class _Refused(Exception):
+    """The condition of a write does not hold. ``item`` is the row as it is, if there is one."""
+
+    def __init__(self, item: dict[str, Any] | None) -> None:
+        super().__init__()
+        self.item = item
+
+
+class _Expression:
+    """Placeholders for an update, so that no name can be a reserved word."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self.values: dict[str, Any] = {}
+
+    def path(self, path: str) -> str:
+        parts = path.split(".")
+        for part in parts:
+            self.names[f"#{part}"] = part
+        return ".".join(f"#{part}" for part in parts)
+
+    def value(self, value: Any) -> str:
+        # boto3 numbers the placeholders of conditions as :v0, :v1, ...
+        placeholder = f":set{len(self.values)}"
+        self.values[placeholder] = _stored(_plain(value))
+        return placeholder
+
+
+def _superseded(message: ImageMessage, item: dict[str, Any] | None) -> Superseded:
+    name = f"image {message.image_id}, attempt {message.attempt}"
+    if item is None or "status" not in item:
+        return Superseded(f"{name}: the image was deleted", gone=True)
+    return Superseded(
+        f"{name}, generation {message.generation}: the row is at {item['status']}, "
+        f"attempt {item['attempt']}, generation {item.get('generation')}"
+    )
+
+
+def _item(image: Image) -> dict[str, Any]:
+    plain = _plain(image)
+    item = {name: value for name, value in plain.items() if value is not None}
+    # Written part by part later, so the maps have to be there.
+    item["original"] = {name: value for name, value in plain["original"].items() if value}
+    stored: dict[str, Any] = _stored(item)
+    return stored
+
+
+def _image(item: Mapping[str, Any]) -> Image:
+    return msgspec.convert(_loaded(item), Image)
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value)
+
+
+def _stored(value: Any) -> Any:
+    """As DynamoDB takes it: no float, which boto3 refuses, but an exact Decimal."""
+    if isinstance(value, float):
+        return Decimal(str(value))
+    if isinstance(value, Mapping):
+        return {key: _stored(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, list | tuple):
+        return [_stored(entry) for entry in value]
+    return value
+
+
+def _loaded(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Mapping):
+        return {key: _loaded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_loaded(entry) for entry in value]
+    return value
+
+
+def _deserialized(item: Any) -> dict[str, Any] | None:
+    """The row in an error, which boto3 leaves in the wire's form."""
+    if not item:
+        return None
+    deserialize = TypeDeserializer().deserialize
+    return {name: deserialize(value) for name, value in item.items()}

@@ -1,0 +1,1 @@
+"""Pixels: the only place that imports Pillow, and where its exceptions stop."""

@@ -1,0 +1,1 @@
+"""Models: the only place that imports onnxruntime, and where its exceptions stop."""

@@ -1,0 +1,117 @@
+"""Runs an ONNX classifier."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from chalicelib.errors import ModelError, ModelInputMismatch
+from chalicelib.images import Prediction
+from chalicelib.inference.package import ModelPackage
+
+TOP_CLASSES = 5
+
+# Binary PPM as `imaging.render.to_ppm` writes it: no comments, 8 bits a channel.
+_PPM_HEADER = re.compile(rb"P6\s(\d+)\s(\d+)\s255\s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A model and its session, made at the first prediction and kept for the process's life.
+
+    Args:
+        package: The model.
+        threads: Threads of one run.
+    """
+
+    package: ModelPackage
+    threads: int
+
+    def predict(self, ppm: bytes) -> Prediction:
+        """The best classes for one model input.
+
+        Args:
+            ppm: A binary PPM of exactly the model's width and height.
+
+        Raises:
+            ModelError: The model cannot be loaded, or is not what its description says.
+            ModelInputMismatch: The PPM is not of the model's size.
+        """
+        description = self.package.description
+        tensor = self._tensor(ppm)
+        (output,) = self._session.run([description.output.name], {description.input.name: tensor})
+        scores = np.asarray(output, dtype=np.float64).reshape(-1)
+        if not description.output.softmax:
+            scores = softmax(scores / description.output.temperature)
+        best = np.argsort(-scores, kind="stable")[:TOP_CLASSES]
+        return Prediction(
+            classes=tuple(self.package.labels[index] for index in best),
+            probabilities=tuple(round(float(scores[index]), 6) for index in best),
+            model_name=description.name,
+            model_version=description.version,
+        )
+
+    @cached_property
+    def _session(self) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        try:
+            session = ort.InferenceSession(
+                self.package.graph, options, providers=["CPUExecutionProvider"]
+            )
+        # onnxruntime's exceptions share no base below Exception.
+        except Exception as error:  # noqa: BLE001  the decoder's edge of models
+            raise ModelError(
+                f"{self.package.folder / 'model.onnx'} cannot be loaded: {error}"
+            ) from error
+        self._check(session)
+        return session
+
+    def _check(self, session: ort.InferenceSession) -> None:
+        description = self.package.description
+        inputs = {node.name: node for node in session.get_inputs()}
+        outputs = {node.name: node for node in session.get_outputs()}
+        if list(inputs) != [description.input.name]:
+            raise ModelError(
+                f"The field input.name is {description.input.name!r}, "
+                f"but the graph's inputs are {sorted(inputs)}."
+            )
+        if description.output.name not in outputs:
+            raise ModelError(
+                f"The field output.name is {description.output.name!r}, "
+                f"but the graph's outputs are {sorted(outputs)}."
+            )
+        width = outputs[description.output.name].shape[-1]
+        if isinstance(width, int) and width != len(self.package.labels):
+            raise ModelError(
+                f"labels.txt has {len(self.package.labels)} lines, "
+                f"but the graph's output has {width} classes."
+            )
+
+    def _tensor(self, ppm: bytes) -> npt.NDArray[np.float32]:
+        """Convention: NCHW, float32, normalised as the description says; (1, 3, height, width)."""
+        description = self.package.description
+        header = _PPM_HEADER.match(ppm)
+        if header is None:
+            raise ModelInputMismatch("The prepared image is no binary PPM.")
+        width, height = int(header[1]), int(header[2])
+        if (width, height) != (description.input.width, description.input.height):
+            raise ModelInputMismatch(f"The prepared image is {width} x {height} pixels.")
+        pixels = np.frombuffer(ppm, np.uint8, count=width * height * 3, offset=header.end())
+        # (pixel * scale - mean) / std, folded into one multiplication and one addition.
+        std = np.asarray(description.normalise.std, np.float32)
+        factor = np.float32(description.normalise.scale) / std
+        shift = -np.asarray(description.normalise.mean, np.float32) / std
+        image = pixels.reshape(height, width, 3).astype(np.float32) * factor + shift
+        return np.ascontiguousarray(image.transpose(2, 0, 1)[np.newaxis])
+
+
+def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Probabilities of logits of shape (classes,), computed without overflow."""
+    exponentials = np.exp(logits - logits.max())
+    result: npt.NDArray[np.float64] = exponentials / exponentials.sum()
+    return result

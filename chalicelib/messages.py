@@ -1,0 +1,46 @@
+"""What stands in the queues: frozen, versioned, to and from JSON."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from chalicelib.errors import MessageRejected
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMessage:
+    """One image, one step, one attempt.
+
+    Attributes:
+        image_id: The row that this is about.
+        generation: The object version that the work is for.
+        attempt: The attempt that the work belongs to.
+        queued_at_ms: When it was sent, in milliseconds since the Unix epoch.
+        version: Of this format. A reader refuses what it does not know.
+    """
+
+    image_id: str
+    generation: str
+    attempt: int
+    queued_at_ms: int
+    version: Literal[1] = 1
+
+
+def encode(message: ImageMessage) -> str:
+    """The message as JSON text."""
+    return msgspec.json.encode(message).decode()
+
+
+def decode(body: str) -> ImageMessage:
+    """The message in a queue message's body.
+
+    Raises:
+        MessageRejected: The body is no JSON, or not of this format and version.
+    """
+    try:
+        return msgspec.json.decode(body, type=ImageMessage)
+    except msgspec.MsgspecError as error:
+        raise MessageRejected(
+            "The queue message could not be read.", detail=f"unreadable message: {error}"
+        ) from None

@@ -1,0 +1,1 @@
+"""The steps of an image, in the order of the flow: ingest, preprocess, infer; and bury."""

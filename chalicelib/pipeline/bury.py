@@ -1,0 +1,104 @@
+"""A message was given up: keep it, and tell the image's owner why.
+
+The message is archived before SQS deletes it, so that it can be looked at and
+sent again; then the image gets the reason of its last try.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from chalicelib import messages, telemetry
+from chalicelib.aws.image_table import ImageTable
+from chalicelib.aws.object_store import ObjectStore
+from chalicelib.clock import now_ms
+from chalicelib.errors import ImageNotFound, MessageRejected, Superseded
+from chalicelib.images import Failure, Status
+from chalicelib.messages import ImageMessage
+
+# What is said of an image whose worker died without a word: out of memory, or killed.
+WORKER_LOST = Failure(
+    code="worker_lost", message="Processing stopped without a reason, every time it was tried."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bury:
+    """Takes in dead letters. A fault is raised, and SQS delivers them again."""
+
+    images: ImageTable
+    archive: ObjectStore
+
+    def __call__(
+        self, event: Mapping[str, Any], *, step: str, failed_status: Status | None
+    ) -> None:
+        """Archive every dead letter of an SQS event and mark its image.
+
+        Args:
+            event: The event as Lambda delivers it.
+            step: The step whose dead letters these are.
+            failed_status: The status that they put an image in, or None where
+                they are no messages about one image.
+        """
+        for record in event.get("Records", []):
+            fault: Failure | None = None
+            message: ImageMessage | None = None
+            if failed_status is not None:
+                try:
+                    message = messages.decode(record["body"])
+                    fault = self._mark(message, failed_status)
+                except MessageRejected as rejected:
+                    fault = Failure(code=rejected.code, message=rejected.public_message)
+            self._archive(record, step, message, fault)
+            telemetry.count(step, DeadLetters=1)
+            telemetry.logger().error(
+                "bury: a message of %s was given up",
+                step,
+                image_id=message.image_id if message else None,
+                reason=fault.code if fault else None,
+            )
+
+    def _mark(self, message: ImageMessage, status: Status) -> Failure | None:
+        """Fail the image, unless it ended meanwhile; the reason, where it is this attempt's."""
+        try:
+            image = self.images.get(message.image_id)
+        except ImageNotFound:
+            return None
+        # A letter that comes twice finds the reason that it left the first time.
+        reason = image.last_error or image.error or WORKER_LOST
+        try:
+            self.images.fail(message, status, reason, now_ms=now_ms())
+        except Superseded as superseded:
+            telemetry.logger().info("bury: nothing to mark: %s", superseded)
+            return reason if image.status.failed and image.attempt == message.attempt else None
+        return reason
+
+    def _archive(
+        self,
+        record: Mapping[str, Any],
+        step: str,
+        message: ImageMessage | None,
+        fault: Failure | None,
+    ) -> None:
+        document = {
+            "step": step,
+            "message_id": record["messageId"],
+            "body": record["body"],
+            "sent_at_ms": record.get("attributes", {}).get("SentTimestamp"),
+            "buried_at_ms": now_ms(),
+            "image_id": message.image_id if message else None,
+            "reason": fault,
+        }
+        self.archive.put(
+            dead_letter_key(step, record["messageId"]),
+            msgspec.json.encode(document),
+            content_type="application/json",
+        )
+
+
+def dead_letter_key(step: str, message_id: str) -> str:
+    """Where a dead letter is kept; the same letter always in the same place."""
+    return f"dead-letters/{step}/{re.sub(r'[^A-Za-z0-9-]', '_', message_id)}.json"

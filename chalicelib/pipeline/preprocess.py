@@ -1,0 +1,144 @@
+"""Fetch an original once, check it, decode it once, and make what the model sees."""
+
+import hashlib
+from dataclasses import dataclass
+
+from chalicelib import messages, telemetry
+from chalicelib.aws.image_table import ImageTable
+from chalicelib.aws.object_store import ObjectStore
+from chalicelib.aws.queues import Queue
+from chalicelib.clock import elapsed_ms, now_ms
+from chalicelib.errors import ImageRejected, ObjectMissing, Superseded
+from chalicelib.images import (
+    Failure,
+    Image,
+    Original,
+    Output,
+    Status,
+    derived_prefixes,
+    model_input_key,
+)
+from chalicelib.imaging.decode import Decoder
+from chalicelib.imaging.limits import Limits
+from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.messages import ImageMessage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """The step from ``queued`` to ``preprocessed``."""
+
+    images: ImageTable
+    uploads: ObjectStore
+    inference_queue: Queue
+    limits: Limits
+    shape: ModelInputShape
+    name: str = "preprocess"
+
+    def __call__(self, message: ImageMessage) -> None:
+        """Do the step for one image.
+
+        An image that is at fault itself ends here, in ``preprocessing_failed``.
+
+        Raises:
+            Superseded: There is nothing to do any more.
+            ServiceUnavailable: AWS did not answer; the message has to come again.
+        """
+        started_ms = now_ms()
+        image = self.images.start(message, Status.PREPROCESSING, now_ms=started_ms)
+        facts = image.original
+        try:
+            body = self._fetch(image)
+            facts = Original(bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
+            decoder = Decoder(self.limits)
+            header = decoder.header(body)
+            facts = Original(
+                bytes=facts.bytes,
+                sha256=facts.sha256,
+                content_type=header.media_type,
+                width=header.width,
+                height=header.height,
+            )
+            picture = decoder.picture(body, at_least=self.shape.decode_size)
+        except (ImageRejected, ObjectMissing) as error:
+            self._reject(message, error, facts)
+            return
+        pixels = to_ppm(model_input(picture, self.shape))
+        try:
+            self._hand_on(message, image, pixels, facts, started_ms=started_ms)
+        except Superseded as superseded:
+            if superseded.gone:
+                for prefix in derived_prefixes(message.image_id):
+                    self.uploads.delete_prefix(prefix)
+            raise
+
+    def note_fault(self, message: ImageMessage, fault: Failure) -> None:
+        """Keep the reason of a failed try."""
+        self.images.note_fault(message, fault, now_ms=now_ms())
+
+    def _fetch(self, image: Image) -> bytes:
+        if image.source is None:
+            raise ObjectMissing(image.image_id)
+        if image.original.bytes is not None:
+            # S3 told the size with the event: what is too large is not even fetched.
+            self.limits.check_bytes(image.original.bytes)
+        return self.uploads.get(image.source.key, version_id=image.source.version_id).body
+
+    def _reject(
+        self, message: ImageMessage, error: ImageRejected | ObjectMissing, facts: Original
+    ) -> None:
+        telemetry.logger().info("preprocess: rejected: %s: %s", error.code, error)
+        self.images.fail(
+            message,
+            Status.PREPROCESSING_FAILED,
+            Failure(code=error.code, message=error.public_message),
+            now_ms=now_ms(),
+            original=facts,
+        )
+        telemetry.count(self.name, ImagesRejected=1)
+
+    def _hand_on(
+        self,
+        message: ImageMessage,
+        image: Image,
+        pixels: bytes,
+        facts: Original,
+        *,
+        started_ms: int,
+    ) -> None:
+        """Objects first, then the next message, then the row: any of them may come twice."""
+        status, key = Status.COMPLETED, None
+        if image.wants(Output.PREDICTIONS):
+            status, key = (
+                Status.PREPROCESSED,
+                model_input_key(message.image_id, message.generation),
+            )
+            self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
+            self.inference_queue.send(
+                messages.encode(
+                    ImageMessage(
+                        image_id=message.image_id,
+                        generation=message.generation,
+                        attempt=message.attempt,
+                        queued_at_ms=now_ms(),
+                    )
+                )
+            )
+        took_ms = elapsed_ms(started_ms)
+        self.images.finish(
+            message,
+            status,
+            now_ms=now_ms(),
+            timings_ms={
+                "queued": max(started_ms - message.queued_at_ms, 0),
+                "preprocessing": took_ms,
+            },
+            original=facts,
+            model_input_key=key,
+        )
+        telemetry.count(
+            self.name,
+            ProcessedImages=1,
+            ProcessingTime=took_ms,
+            TotalBytesProcessed=facts.bytes or 0,
+        )

@@ -1,0 +1,126 @@
+"""Make a stage's CloudFormation package: ``python -m infrastructure.package STAGE FOLDER``.
+
+Runs ``chalice package`` with `resources.yaml` merged in. The folder then holds
+``sam.json``, the app's zip and the layer's zip.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from chalice.package import YAMLTemplateSerializer
+
+ROOT = Path(__file__).resolve().parent.parent
+# What a Chalice project consists of; nothing else may reach the package.
+SHIPPED = ("app.py", "chalicelib", "vendor", ".chalice/config.json", "requirements.txt")
+# Chalice wants a region, even where nothing of the package depends on it.
+_REGION = "us-east-1"
+
+
+class PackagingFailed(Exception):
+    """``chalice package`` failed; the text says what it said."""
+
+
+def make_package(stage: str, folder: Path, *, with_dependencies: bool = True) -> None:
+    """Package a stage.
+
+    Args:
+        stage: A stage of ``.chalice/config.json``.
+        folder: Where the package goes; what is there is replaced.
+        with_dependencies: Whether the layer holds the libraries of
+            ``requirements.txt``, or the model alone. The local AWS runs
+            functions with the libraries that are installed beside it.
+
+    Raises:
+        PackagingFailed: It did not work.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="darkroom-package-") as temporary:
+        project = Path(temporary)
+        _copy_project(project)
+        if not with_dependencies:
+            (project / "requirements.txt").write_text("")
+        resources = project / "resources.json"
+        resources.write_text(json.dumps(resources_of(stage)))
+        finished = subprocess.run(
+            [
+                *(chalice_command(), "package"),
+                *("--stage", stage, "--merge-template", str(resources), str(folder.resolve())),
+            ],
+            cwd=project,
+            env={
+                **os.environ,
+                "DARKROOM_PACKAGING": "cloudformation",
+                "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION", _REGION),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if finished.returncode != 0 or not (folder / "sam.json").is_file():
+        said = (finished.stderr or finished.stdout).strip()
+        raise PackagingFailed(f"chalice package failed for stage {stage!r}: {said}")
+    # Chalice says so and goes on where a library has no build for Lambda.
+    if "Could not install dependencies" in finished.stdout + finished.stderr:
+        raise PackagingFailed(f"Libraries are missing from the package: {finished.stderr.strip()}")
+
+
+def chalice_command() -> str:
+    """The ``chalice`` of the environment that this runs in."""
+    return str(Path(sys.executable).with_name("chalice"))
+
+
+def resources_of(stage: str) -> dict[str, object]:
+    """The resources of `resources.yaml` as JSON data, with the stage's name filled in."""
+    path = Path(__file__).with_name("resources.yaml")
+    resources: dict[str, object] = YAMLTemplateSerializer().load_template(
+        path.read_text(), str(path)
+    )
+    # Through text, because YAML's anchors are one object that several places share.
+    plain = json.loads(json.dumps(resources))
+    plain["Parameters"]["Stage"]["Default"] = stage
+    result: dict[str, object] = plain
+    return result
+
+
+def _copy_project(target: Path) -> None:
+    for name in SHIPPED:
+        source = ROOT / name
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(
+                source, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+            )
+        elif source.is_file():
+            shutil.copy2(source, target / name)
+    for policy in (ROOT / ".chalice").glob("policy-*.json"):
+        shutil.copy2(policy, target / ".chalice" / policy.name)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage")
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    try:
+        make_package(arguments.stage, arguments.folder)
+    except PackagingFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    sizes = ", ".join(
+        f"{path.name} {path.stat().st_size / 1e6:.1f} MB"
+        for path in sorted(arguments.folder.iterdir())
+    )
+    print(f"{arguments.folder}: {sizes}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

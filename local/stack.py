@@ -1,0 +1,149 @@
+"""The stack on the local AWS, made from the template that would be deployed."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infrastructure.package import SHIPPED, PackagingFailed, make_package
+from local.aws import client
+from local.errors import StartFailed
+from local.places import ROOT, Places
+
+STAGE = "local"
+STACK = "darkroom-local"
+ARTIFACTS_BUCKET = "darkroom-local-artifacts"
+_STACK_SECONDS = 60
+# Two cores are what a laptop can spare.
+PARAMETERS = {"PreprocessConcurrency": 2, "InferConcurrency": 2}
+_CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+
+
+def bring_up(places: Places) -> str:
+    """Make the stack, or bring it up to date; what was done, in a word.
+
+    Raises:
+        StartFailed: It did not work.
+    """
+    wanted = project_fingerprint()
+    recorded = places.folder / "deployed"
+    cloudformation = client(places, "cloudformation")
+    existing = _status(cloudformation)
+    if existing is not None and recorded.is_file() and recorded.read_text() == wanted:
+        return "unchanged"
+    recorded.unlink(missing_ok=True)
+    template_url = _upload(places)
+    arguments: dict[str, Any] = {
+        "StackName": STACK,
+        "TemplateURL": template_url,
+        "Capabilities": _CAPABILITIES,
+    }
+    if existing is None:
+        cloudformation.create_stack(**arguments)
+    else:
+        cloudformation.update_stack(**arguments)
+    _wait(cloudformation)
+    recorded.write_text(wanted)
+    return "created" if existing is None else "updated"
+
+
+def project_fingerprint() -> str:
+    """A hash of everything that the stack is made from."""
+    digest = hashlib.sha256(json.dumps(PARAMETERS, sort_keys=True).encode())
+    files = [ROOT / "infrastructure" / "resources.yaml", *sorted((ROOT / ".chalice").glob("*.json"))]
+    for name in SHIPPED:
+        place = ROOT / name
+        files += sorted(place.rglob("*")) if place.is_dir() else [place]
+    for path in files:
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(str(path.relative_to(ROOT)).encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def with_numbers(template: dict[str, Any], values: Mapping[str, int]) -> dict[str, Any]:
+    """The template with its Number parameters filled in.
+
+    CloudFormation makes numbers of them where a number is due. MiniStack
+    leaves them texts, and its poller then compares texts with numbers.
+    """
+    numbers = {
+        name: int(values.get(name, parameter["Default"]))
+        for name, parameter in template["Parameters"].items()
+        if parameter["Type"] == "Number"
+    }
+
+    def filled(node: Any) -> Any:
+        if isinstance(node, dict):
+            if set(node) == {"Ref"} and node["Ref"] in numbers:
+                return numbers[node["Ref"]]
+            return {key: filled(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [filled(value) for value in node]
+        return node
+
+    parameters = {k: v for k, v in template["Parameters"].items() if k not in numbers}
+    result: dict[str, Any] = filled({**template, "Parameters": parameters})
+    return result
+
+
+def _upload(places: Places) -> str:
+    """What ``aws cloudformation package`` does: the zips into a bucket, their places into the
+    template; the template's address."""
+    package = places.folder / "package"
+    try:
+        make_package(STAGE, package, with_dependencies=False)
+    except PackagingFailed as failure:
+        raise StartFailed(str(failure)) from None
+    s3 = client(places, "s3")
+    s3.create_bucket(Bucket=ARTIFACTS_BUCKET)
+    template = with_numbers(json.loads((package / "sam.json").read_text()), PARAMETERS)
+    for resource in template["Resources"].values():
+        for name in ("CodeUri", "ContentUri"):
+            path = resource.get("Properties", {}).get(name)
+            if isinstance(path, str):
+                resource["Properties"][name] = _upload_zip(s3, package / path)
+    key = "template.json"
+    s3.put_object(Bucket=ARTIFACTS_BUCKET, Key=key, Body=json.dumps(template).encode())
+    return f"{places.aws_url}/{ARTIFACTS_BUCKET}/{key}"
+
+
+def _upload_zip(s3: Any, path: Path) -> str:
+    body = path.read_bytes()
+    # A new name for new content, so that an update of the stack sees the change.
+    key = f"{hashlib.sha256(body).hexdigest()[:16]}-{path.name}"
+    s3.put_object(Bucket=ARTIFACTS_BUCKET, Key=key, Body=body)
+    return f"s3://{ARTIFACTS_BUCKET}/{key}"
+
+
+def _status(cloudformation: Any) -> str | None:
+    try:
+        stacks = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
+    except cloudformation.exceptions.ClientError:
+        return None
+    status = stacks[0]["StackStatus"] if stacks else None
+    if status is not None and status.startswith("DELETE"):
+        return None
+    return status
+
+
+def _wait(cloudformation: Any) -> None:
+    deadline = time.monotonic() + _STACK_SECONDS
+    while time.monotonic() < deadline:
+        status = _status(cloudformation) or ""
+        if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
+            return
+        if status and not status.endswith("IN_PROGRESS"):
+            events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+            reasons = [
+                f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', '')}"
+                for event in events
+                if event["ResourceStatus"].endswith("FAILED")
+            ]
+            raise StartFailed(
+                f"The stack ended as {status}: {'; '.join(reasons)[:500] or 'no reason given'}."
+            )
+        time.sleep(0.1)
+    raise StartFailed(f"The stack was not ready within {_STACK_SECONDS} s.")
