@@ -34,12 +34,13 @@ app = Chalice(app_name=APP_NAME, configure_logs=False)
 # What Chalice says of an exception is said by `respond`, as a JSON line.
 app.log.addHandler(logging.NullHandler())
 app.log.propagate = False
-app.api.cors = CORSConfig(
+CORS = CORSConfig(
     allow_origin=os.environ.get("ALLOWED_ORIGIN", "*"),
     allow_headers=["Idempotency-Key"],
     expose_headers=["Idempotent-Replayed", "Location", "Retry-After"],
     max_age=600,
 )
+app.api.cors = CORS
 app.api.binary_types.extend(t for t in ACCEPTED_TYPES if t not in app.api.binary_types)
 
 
@@ -89,16 +90,21 @@ def health() -> Response:
 
 
 class UploadEvent(S3Event):
-    """An S3 event as it comes. Chalice's own reads the first record alone, and fails without one,
-    as in S3's test event."""
+    """An S3 event as it comes.
+
+    Chalice's own reads the first record alone, and fails without one, as in S3's test event.
+    """
 
     def _extract_attributes(self, event_dict: dict[str, Any]) -> None:
         pass
 
 
 def on_upload(handler: Callable[[S3Event], None]) -> EventSourceHandler:
-    """`@app.on_s3_event`, but at package time: `chalice package` cannot describe an S3 event in
-    CloudFormation, so there the template in infrastructure/ does."""
+    """`@app.on_s3_event`, but for package time.
+
+    `chalice package` cannot describe an S3 event in CloudFormation, so there the template in
+    infrastructure/ does.
+    """
     if os.environ.get("DARKROOM_PACKAGING") == "cloudformation":
         registered = app.lambda_function(name="ingest")(handler)
     else:
@@ -109,7 +115,8 @@ def on_upload(handler: Callable[[S3Event], None]) -> EventSourceHandler:
             name="ingest",
         )(handler)
     registered.event_class = UploadEvent
-    return registered
+    result: EventSourceHandler = registered
+    return result
 
 
 @on_upload
@@ -150,9 +157,7 @@ def bury_ingest(event: SQSEvent) -> None:
 )
 def bury_preprocessing(event: SQSEvent) -> None:
     """Images that could not be prepared."""
-    container.bury(
-        event.to_dict(), step="preprocess", failed_status=Status.PREPROCESSING_FAILED
-    )
+    container.bury(event.to_dict(), step="preprocess", failed_status=Status.PREPROCESSING_FAILED)
 
 
 @app.on_sqs_message(
@@ -187,13 +192,13 @@ def one_error_shape(event: ChaliceRequest, get_response: Callable[[Any], Respons
     response = get_response(event)
     if isinstance(response.body, dict) and "Code" in response.body:
         response = _response(error_answer(_chalice_error(response), _request_id()))
-    response.headers = {**app.api.cors.get_access_control_headers(), **response.headers}
+    response.headers = {**CORS.get_access_control_headers(), **response.headers}
     return response
 
 
 def _chalice_error(response: Response) -> DarkroomError:
     if response.status_code == 405:
-        return MethodNotAllowed(response.headers.get("Allow", "another one"))
+        return MethodNotAllowed(str(response.headers.get("Allow", "another one")))
     if response.status_code == 415:
         return UnsupportedMediaType("This route does not take that type of body.")
     if response.status_code < 500:
@@ -201,13 +206,16 @@ def _chalice_error(response: Response) -> DarkroomError:
     return DarkroomError("Something went wrong on our side; try again.")
 
 
-def _request(request: ChaliceRequest) -> Request:
+def _request(request: ChaliceRequest | None) -> Request:
+    if request is None:
+        raise InvalidRequest("There is no request to answer.")
+    raw_body = request.raw_body
     return Request(
         method=request.method,
         path=request.path,
         headers={name.lower(): value for name, value in request.headers.items()},
         query=dict(request.query_params or {}),
-        body=request.raw_body,
+        body=raw_body.encode() if isinstance(raw_body, str) else raw_body,
         request_id=_request_id(),
     )
 
@@ -241,6 +249,6 @@ if STAGE == LOCAL_STAGE and "DARKROOM_PACKAGING" not in os.environ:
 
     for depth in range(6):
         path = "/" + "/".join(f"{{part{number}}}" for number in range(depth))
-        app.route(
-            path, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], content_types=["*/*"]
-        )(no_such_route)
+        app.route(path, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], content_types=["*/*"])(
+            no_such_route
+        )

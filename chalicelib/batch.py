@@ -89,7 +89,7 @@ class Batch:
         except Superseded as superseded:
             log.info("%s: dropped: %s", stage.name, superseded)
         # Whatever a stage raises must reach neither the other records nor the poller.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", "1"))
             log.exception("%s: try %s failed", stage.name, receives)
             telemetry.count(stage.name, ProcessingErrors=1)

@@ -3,7 +3,6 @@
 The only module that imports inside functions: a Lambda function loads only
 what it uses, so that the API never pays for Pillow nor for onnxruntime.
 """
-# ruff: noqa: PLC0415
 
 import os
 from collections.abc import Mapping
@@ -169,9 +168,7 @@ class Container:
         from chalicelib.api.images import ImagesApi
         from chalicelib.aws.parameters import SecretParameter
 
-        secret = SecretParameter(
-            ssm=self.clients.ssm, name=self.settings.signing_secret_parameter
-        )
+        secret = SecretParameter(ssm=self.clients.ssm, name=self.settings.signing_secret_parameter)
         return ImagesApi(
             settings=self.settings,
             images=self.images,

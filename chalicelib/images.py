@@ -193,7 +193,7 @@ def image_id_of_object(bucket: str, key: str, generation: str) -> str:
 
     The same object version always gets the same id, so that all of its events meet one row.
     """
-    digest = hashlib.sha256("\n".join((bucket, key, generation)).encode()).digest()
+    digest = hashlib.sha256(f"{bucket}\n{key}\n{generation}".encode()).digest()
     return str(uuid.UUID(bytes=digest[:16], version=4))
 
 

@@ -1,4 +1,4 @@
-"""The local AWS: MiniStack, on the loopback interface, with its state in a folder of the project."""
+"""The local AWS: MiniStack, on the loopback interface, its state in a folder of the project."""
 
 import os
 import sys
@@ -72,7 +72,8 @@ def local_environ(places: Places) -> dict[str, str]:
 
 def client(places: Places, service: str) -> Any:
     """A boto3 client of the local AWS."""
-    return boto3.client(
+    make: Callable[..., Any] = boto3.client
+    return make(
         service,
         endpoint_url=places.aws_url,
         region_name=REGION,

@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """The ports and folders of one run.
+    """The ports and folders of one run. ``root`` holds the folders of all runs.
 
     Everything is kept by the AWS port, so that runs side by side share nothing
     and a run that comes back finds its own.
@@ -23,6 +23,7 @@ class Places:
 
     port: int
     aws_port: int
+    root: Path = ROOT / ".local"
 
     @property
     def api_url(self) -> str:
@@ -37,7 +38,7 @@ class Places:
     @property
     def folder(self) -> Path:
         """Everything that this run leaves behind."""
-        return ROOT / ".local" / str(self.aws_port)
+        return self.root / str(self.aws_port)
 
     @property
     def logs(self) -> Path:
@@ -65,9 +66,7 @@ class Places:
     def check_ports(self) -> None:
         """Raise `StartFailed` for a port that is taken."""
         if self.port == self.aws_port:
-            raise StartFailed(
-                f"PORT and AWS_PORT are both {self.port}; they have to be two ports."
-            )
+            raise StartFailed(f"PORT and AWS_PORT are both {self.port}; they have to be two ports.")
         for variable, port in (("PORT", self.port), ("AWS_PORT", self.aws_port)):
             with socket.socket() as probe:
                 # As servers bind: a port that was left a moment ago is free.

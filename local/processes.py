@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,10 +57,8 @@ class Process:
             return
         if self._child.poll() is None:
             self._child.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._child.wait(_TERM_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
         _kill_group(self._child.pid)
         self._child.wait()
         self._child = None

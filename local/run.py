@@ -10,13 +10,13 @@ from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 
-from infrastructure.package import chalice_command
-from local.aws import aws_process, local_environ, wait_until_answering
+from local.api import api_process
+from local.aws import aws_process, wait_until_answering
 from local.errors import StartFailed
-from local.places import HOST, ROOT, Places, read_port
+from local.places import ROOT, Places, read_port
 from local.processes import Process
 from local.samples import run_samples
-from local.stack import STAGE, bring_up
+from local.stack import bring_up
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
@@ -51,9 +51,7 @@ def _interrupt(stopping: threading.Event) -> None:
         raise KeyboardInterrupt
 
 
-def _start(
-    places: Places, running: ExitStack, console: Console, *, samples: bool
-) -> list[Process]:
+def _start(places: Places, running: ExitStack, console: Console, *, samples: bool) -> list[Process]:
     aws = aws_process(places)
     with _step(console, "Local AWS", f"{places.aws_url}, state in {_shown(places)}"):
         running.callback(aws.stop)
@@ -63,21 +61,11 @@ def _start(
         )
     with _step(console, "Stack", "from the template of chalice package"):
         bring_up(places)
-    api = Process(
-        name="The API",
-        command=[
-            *(chalice_command(), "local", "--stage", STAGE),
-            *("--host", HOST, "--port", str(places.port), "--no-autoreload"),
-        ],
-        environ=local_environ(places),
-        log=places.logs / "api.log",
-    )
+    api = api_process(places)
     with _step(console, "API", places.api_url):
         running.callback(api.stop)
         api.start()
-        wait_until_answering(
-            f"{places.api_url}/health", api, accept=lambda status: status == 200
-        )
+        wait_until_answering(f"{places.api_url}/health", api, accept=lambda status: status == 200)
     if samples:
         run_samples(places.api_url, console)
     return [aws, api]
@@ -98,7 +86,7 @@ def _step(console: Console, name: str, detail: str) -> Iterator[None]:
 
 
 def _shown(places: Places) -> str:
-    return str(places.folder.relative_to(ROOT))
+    return os.path.relpath(places.folder, ROOT)
 
 
 if __name__ == "__main__":

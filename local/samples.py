@@ -69,8 +69,12 @@ def _wait(api: httpx.Client, ids: dict[str, str], console: Console) -> Iterator[
     deadline = time.monotonic() + _DEADLINE_SECONDS
     done: dict[str, dict[str, Any]] = {}
     with Progress(
-        SpinnerColumn(), TextColumn("Sample photos"), BarColumn(), MofNCompleteColumn(),
-        console=console, transient=True,
+        SpinnerColumn(),
+        TextColumn("Sample photos"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
     ) as progress:
         task = progress.add_task("", total=len(ids))
         while len(done) < len(ids):

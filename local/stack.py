@@ -52,7 +52,10 @@ def bring_up(places: Places) -> str:
 def project_fingerprint() -> str:
     """A hash of everything that the stack is made from."""
     digest = hashlib.sha256(json.dumps(PARAMETERS, sort_keys=True).encode())
-    files = [ROOT / "infrastructure" / "resources.yaml", *sorted((ROOT / ".chalice").glob("*.json"))]
+    files = [
+        ROOT / "infrastructure" / "resources.yaml",
+        *sorted((ROOT / ".chalice").glob("*.json")),
+    ]
     for name in SHIPPED:
         place = ROOT / name
         files += sorted(place.rglob("*")) if place.is_dir() else [place]
@@ -91,7 +94,8 @@ def with_numbers(template: dict[str, Any], values: Mapping[str, int]) -> dict[st
 
 def _upload(places: Places) -> str:
     """What ``aws cloudformation package`` does: the zips into a bucket, their places into the
-    template; the template's address."""
+    template; the template's address.
+    """
     package = places.folder / "package"
     try:
         make_package(STAGE, package, with_dependencies=False)

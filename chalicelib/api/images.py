@@ -326,8 +326,9 @@ def checked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidRequest: Names every field that is wrong.
     """
-    problems = [f"{name[:64]!r} is not a field of this request"
-                for name in body if name not in FIELDS]
+    problems = [
+        f"{name[:64]!r} is not a field of this request" for name in body if name not in FIELDS
+    ]
     checked: dict[str, Any] = {}
     for name, rule in FIELDS.items():
         value = body.get(name)

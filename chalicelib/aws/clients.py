@@ -1,6 +1,6 @@
 """One boto3 client a service, made when it is first needed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -38,17 +38,20 @@ class Clients:
     @cached_property
     def s3(self) -> "S3Client":
         """S3, signing with version 4, without which a presigned POST has no policy to enforce."""
-        return self._client("s3")
+        client: S3Client = self._client("s3")
+        return client
 
     @cached_property
     def sqs(self) -> "SQSClient":
         """SQS."""
-        return self._client("sqs")
+        client: SQSClient = self._client("sqs")
+        return client
 
     @cached_property
     def ssm(self) -> "SSMClient":
         """SSM."""
-        return self._client("ssm")
+        client: SSMClient = self._client("ssm")
+        return client
 
     def table(self, name: str) -> "Table":
         """A DynamoDB table."""
@@ -60,7 +63,9 @@ class Clients:
         return self._session.resource("dynamodb", **self._options)
 
     def _client(self, service: str) -> Any:
-        return self._session.client(service, **self._options)
+        # Its overloads want a literal name, one for each of 400 services.
+        make: Callable[..., Any] = self._session.client
+        return make(service, **self._options)
 
     @cached_property
     def _session(self) -> boto3.session.Session:

@@ -65,7 +65,9 @@ class IdempotencyTable:
                         "lease_until": now + self.lease_seconds,
                         "expires_at": now + self.kept_seconds,
                     },
-                    ConditionExpression="attribute_not_exists(idempotency_key) OR expires_at < :now",
+                    ConditionExpression=(
+                        "attribute_not_exists(idempotency_key) OR expires_at < :now"
+                    ),
                     ExpressionAttributeValues={":now": now},
                 )
             except ClientError as error:

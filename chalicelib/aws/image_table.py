@@ -72,9 +72,7 @@ class ImageTable:
             item["expires_at"] = image.link_expires_at + UNUSED_SECONDS
         with translated():
             try:
-                self.table.put_item(
-                    Item=item, ConditionExpression=Attr("image_id").not_exists()
-                )
+                self.table.put_item(Item=item, ConditionExpression=Attr("image_id").not_exists())
             except ClientError as error:
                 if error_code(error) == "ConditionalCheckFailedException":
                     raise ImageExists(image.image_id) from None
@@ -292,14 +290,14 @@ class ImageTable:
                 raise ImageNotFound(image_id)
             source = item.get("source")
             if "status" in item:
-                self.table.put_item(
-                    Item={
-                        "image_id": image_id,
-                        "removing": True,
-                        "expires_at": now + TOMBSTONE_SECONDS,
-                    }
-                    | ({"source": source} if source is not None else {})
-                )
+                tombstone: dict[str, Any] = {
+                    "image_id": image_id,
+                    "removing": True,
+                    "expires_at": now + TOMBSTONE_SECONDS,
+                }
+                if source is not None:
+                    tombstone["source"] = source
+                self.table.put_item(Item=tombstone)
         return None if source is None else msgspec.convert(source, Source)
 
     def finish_removal(self, image_id: str) -> None:
@@ -374,9 +372,7 @@ class ImageTable:
             unread = answer.get("UnprocessedKeys", {}).get(self.table.name)
             keys = list(unread["Keys"]) if unread else []
 
-    def _write_for(
-        self, message: ImageMessage, condition: ConditionBase, **write: Any
-    ) -> Image:
+    def _write_for(self, message: ImageMessage, condition: ConditionBase, **write: Any) -> Image:
         """A write on behalf of a message: the row must be of its generation."""
         try:
             return self._write(
@@ -408,8 +404,7 @@ class ImageTable:
             values["status_shard"] = f"{status}#{shard_of(image_id, self.shards)}"
         expression = _Expression()
         assignments = [
-            f"{expression.path(path)} = {expression.value(value)}"
-            for path, value in values.items()
+            f"{expression.path(path)} = {expression.value(value)}" for path, value in values.items()
         ]
         update = "SET " + ", ".join(assignments)
         if remove:

@@ -127,12 +127,14 @@ def _rejection(error: Exception) -> ImageRejected:
     detail = f"{type(error).__name__}: {error}"
     if isinstance(error, UnidentifiedImageError):
         return ImageRejected(
-            "image_corrupt", "The file begins like an image but has no readable header.",
+            "image_corrupt",
+            "The file begins like an image but has no readable header.",
             detail=detail,
         )
     if isinstance(error, MemoryError):
         return ImageRejected(
-            "image_dimensions_too_large", "The image needs more memory than there is.",
+            "image_dimensions_too_large",
+            "The image needs more memory than there is.",
             detail=detail,
         )
     text = str(error).lower()
@@ -142,8 +144,9 @@ def _rejection(error: Exception) -> ImageRejected:
         return ImageRejected(
             "image_truncated", "The end of the file is missing; upload it again.", detail=detail
         )
-    return ImageRejected("image_corrupt", "The file is damaged and cannot be decoded.",
-                         detail=detail)
+    return ImageRejected(
+        "image_corrupt", "The file is damaged and cannot be decoded.", detail=detail
+    )
 
 
 def _orientation(image: Pillow.Image) -> int:

@@ -64,8 +64,10 @@ def model_input(picture: Pillow.Image, shape: ModelInputShape) -> Pillow.Image:
 
 
 def to_ppm(picture: Pillow.Image) -> bytes:
-    """An RGB picture as binary PPM (netpbm's P6): its header says its size, and no codec is needed
-    to read it."""
+    """An RGB picture as binary PPM (netpbm's P6).
+
+    Its header says its size, and no codec is needed to read it.
+    """
     buffer = io.BytesIO()
     picture.save(buffer, format="PPM")
     return buffer.getvalue()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 SIGNATURE_BYTES = 16
 
 # (offset, bytes) pairs that must all match; from the formats' specifications:
-# JPEG ITU T.81 B.1.1.3, PNG 3rd ed. 5.2, GIF89a 17, WebP RFC 9649 2.4, BMP (Windows GDI), TIFF 6.0 2.
+# JPEG ITU T.81 B.1.1.3, PNG 3rd ed. 5.2, GIF89a 17, WebP RFC 9649 2.4, BMP (Windows GDI),
+# TIFF 6.0 2.
 _SIGNATURES: Sequence[tuple[str, Sequence[tuple[int, bytes]]]] = (
     ("image/jpeg", ((0, b"\xff\xd8\xff"),)),
     ("image/png", ((0, b"\x89PNG\r\n\x1a\n"),)),

@@ -64,7 +64,7 @@ class Classifier:
                 self.package.graph, options, providers=["CPUExecutionProvider"]
             )
         # onnxruntime's exceptions share no base below Exception.
-        except Exception as error:  # noqa: BLE001  the decoder's edge of models
+        except Exception as error:
             raise ModelError(
                 f"{self.package.folder / 'model.onnx'} cannot be loaded: {error}"
             ) from error

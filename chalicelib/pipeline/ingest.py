@@ -115,8 +115,9 @@ class Ingest:
                 return self._accept(image_id, upload)
             except ImageNotFound:
                 # A key like ours that we never gave out, or one whose row has run out.
-                telemetry.logger().info("ingest: no row for %s, treated as a direct upload",
-                                        image_id)
+                telemetry.logger().info(
+                    "ingest: no row for %s, treated as a direct upload", image_id
+                )
         image_id = image_id_of_object(upload.bucket, upload.key, upload.generation)
         try:
             self.images.create(

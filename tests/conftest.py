@@ -1,0 +1,87 @@
+"""What all tests share: hypothesis's profiles, the local AWS, the deployed stack."""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+
+from local.api import api_process
+from local.aws import aws_process, client, wait_until_answering
+from local.places import Places
+from local.stack import bring_up
+
+settings.register_profile("local", max_examples=25, deadline=None)
+settings.register_profile(
+    "ci", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "local"))
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The test data that is not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder ../shared with the test data is not here")
+    return SHARED
+
+
+def free_port() -> int:
+    """A port that is free at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """A running local AWS with nothing in it."""
+    places = Places(
+        port=free_port(), aws_port=free_port(), root=tmp_path_factory.mktemp("local-aws")
+    )
+    process = aws_process(places)
+    with places.held():
+        process.start()
+        try:
+            wait_until_answering(
+                f"{places.aws_url}/_ministack/ready", process, accept=lambda status: status == 200
+            )
+            yield places
+        finally:
+            process.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """The whole service, deployed on the local AWS, with its API."""
+
+    places: Places
+    api: httpx.Client
+
+    def aws(self, service: str) -> Any:
+        """A boto3 client of the local AWS."""
+        return client(self.places, service)
+
+
+@pytest.fixture(scope="session")
+def deployed(local_aws: Places) -> Iterator[Deployed]:
+    """The stack from the packaged template, and the API in front of it."""
+    bring_up(local_aws)
+    process = api_process(local_aws)
+    process.start()
+    try:
+        wait_until_answering(
+            f"{local_aws.api_url}/health", process, accept=lambda status: status == 200
+        )
+        with httpx.Client(base_url=local_aws.api_url, timeout=30) as api:
+            yield Deployed(places=local_aws, api=api)
+    finally:
+        process.stop()
