@@ -17,4 +17,5 @@ def api_process(places: Places) -> Process:
         ],
         environ=local_environ(places),
         log=places.logs / "api.log",
+        record=places.folder / "api.pid",
     )

@@ -1,6 +1,7 @@
 """The local AWS: MiniStack, on the loopback interface, its state in a folder of the project."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -27,8 +28,6 @@ _READY_SECONDS = 30
 def aws_process(places: Places) -> Process:
     """The emulator's process."""
     folder = places.folder
-    temporary = folder / "tmp"
-    temporary.mkdir(parents=True, exist_ok=True)
     return Process(
         name="The local AWS",
         command=[sys.executable, "-m", "ministack.app"],
@@ -42,14 +41,32 @@ def aws_process(places: Places) -> Process:
             "STATE_DIR": str(folder / "state"),
             "S3_PERSIST": "1",
             "S3_DATA_DIR": str(folder / "s3"),
-            "TMPDIR": str(temporary),
+            "TMPDIR": str(folder / "tmp"),
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             # It would look after its own containers there; it needs none here.
             "DOCKER_HOST": "unix:///nonexistent",
         },
         log=places.logs / "aws.log",
+        record=places.folder / "aws.pid",
     )
+
+
+def prepare_folder(places: Places) -> bool:
+    """Make the folder fit for a start; whether images of an earlier run had to be forgotten.
+
+    MiniStack writes objects at once and everything else when it stops. Killed
+    before its first clean stop, it leaves objects that nothing knows of.
+    """
+    folder = places.folder
+    # It leaves a copy of each function's code behind for every process that ran it.
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    (folder / "tmp").mkdir(parents=True)
+    if (folder / "state" / "cloudformation.json").is_file() or not (folder / "s3").is_dir():
+        return False
+    shutil.rmtree(folder / "s3")
+    (folder / "deployed").unlink(missing_ok=True)
+    return True
 
 
 def local_environ(places: Places) -> dict[str, str]:

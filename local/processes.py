@@ -19,6 +19,8 @@ _TERM_SECONDS = 8.0
 class Process:
     """A child in a process group of its own, with its output in a file.
 
+    ``log`` is the file of its output, ``record`` the one that remembers its process id.
+
     A group of its own keeps Ctrl-C from it, so that it is stopped in order, and
     lets whatever it started be stopped with it.
     """
@@ -27,6 +29,7 @@ class Process:
     command: Sequence[str]
     environ: Mapping[str, str]
     log: Path
+    record: Path
     _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -41,6 +44,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.record.write_text(str(self._child.pid))
 
     def check(self) -> None:
         """Raise `StartFailed` if it ended."""
@@ -62,6 +66,32 @@ class Process:
         _kill_group(self._child.pid)
         self._child.wait()
         self._child = None
+        self.record.unlink(missing_ok=True)
+
+    def stop_orphan(self) -> None:
+        """End what an earlier run left behind when it was killed; politely, so that it can save."""
+        try:
+            pid = int(self.record.read_text())
+        except (OSError, ValueError):
+            return
+        # A script's own command stands behind that of its interpreter.
+        if _command_of(pid)[-len(self.command) :] == list(self.command):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + _TERM_SECONDS
+            while _command_of(pid) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            _kill_group(pid)
+        self.record.unlink(missing_ok=True)
+
+
+def _command_of(pid: int) -> list[str]:
+    """The words of a running process's command; none where it is gone."""
+    listed = subprocess.run(
+        ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    words = listed.stdout.split()
+    return [] if "<defunct>" in words else words
 
 
 def _kill_group(group: int) -> None:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import httpx
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from local.api import api_process
-from local.aws import aws_process, wait_until_answering
+from local.aws import aws_process, prepare_folder, wait_until_answering
 from local.errors import StartFailed
 from local.places import ROOT, Places, read_port
 from local.processes import Process
@@ -21,7 +23,10 @@ from local.stack import bring_up
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Start everything, serve, stop everything; the exit code."""
-    console = Console(stderr=False, highlight=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A table in a file or a pipe need not be folded.
+        console.width = 160
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _interrupt(stopping))
@@ -31,17 +36,26 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
             aws_port=read_port(environ.get("AWS_PORT"), "AWS_PORT", 4566),
         )
         with places.held(), ExitStack() as running:
+            aws, api = aws_process(places), api_process(places)
+            for process in (aws, api):
+                process.stop_orphan()
+                running.callback(process.stop)
             places.check_ports()
-            processes = _start(places, running, console, samples=environ.get("SAMPLES") != "0")
+            _start(places, aws, api, console, samples=environ.get("SAMPLES") != "0")
             console.print(f"Ready: {places.api_url}")
-            _serve(processes, stopping)
+            _serve((aws, api), stopping)
     except KeyboardInterrupt:
         console.print("Stopped.")
-        return 0 if stopping.is_set() else 130
     except StartFailed as failure:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {failure}")
-        return 1
+        return _failed(str(failure))
+    except (ClientError, BotoCoreError, httpx.HTTPError) as error:
+        return _failed(f"{type(error).__name__}: {error} (see {_shown(places)}/logs).")
     return 0
+
+
+def _failed(text: str) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print("Error:", text, markup=False)
+    return 1
 
 
 def _interrupt(stopping: threading.Event) -> None:
@@ -51,27 +65,24 @@ def _interrupt(stopping: threading.Event) -> None:
         raise KeyboardInterrupt
 
 
-def _start(places: Places, running: ExitStack, console: Console, *, samples: bool) -> list[Process]:
-    aws = aws_process(places)
+def _start(places: Places, aws: Process, api: Process, console: Console, *, samples: bool) -> None:
+    if prepare_folder(places):
+        console.print("The last run was killed before it could save its images; starting empty.")
     with _step(console, "Local AWS", f"{places.aws_url}, state in {_shown(places)}"):
-        running.callback(aws.stop)
         aws.start()
         wait_until_answering(
             f"{places.aws_url}/_ministack/ready", aws, accept=lambda status: status == 200
         )
     with _step(console, "Stack", "from the template of chalice package"):
         bring_up(places)
-    api = api_process(places)
     with _step(console, "API", places.api_url):
-        running.callback(api.stop)
         api.start()
         wait_until_answering(f"{places.api_url}/health", api, accept=lambda status: status == 200)
     if samples:
         run_samples(places.api_url, console)
-    return [aws, api]
 
 
-def _serve(processes: list[Process], stopping: threading.Event) -> None:
+def _serve(processes: tuple[Process, ...], stopping: threading.Event) -> None:
     while not stopping.wait(0.5):
         for process in processes:
             process.check()

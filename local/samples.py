@@ -101,7 +101,7 @@ def _table(samples: list[Sample], api_url: str) -> Table:
     table.add_column("Queued", justify="right")
     table.add_column("Preprocess", justify="right")
     table.add_column("Infer", justify="right")
-    table.add_column("Link", overflow="fold", no_wrap=False)
+    table.add_column("Link", overflow="fold")
     for sample in samples:
         image = sample.image
         timings = image.get("timings_ms", {})

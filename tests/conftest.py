@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from local.api import api_process
-from local.aws import aws_process, client, wait_until_answering
+from local.aws import aws_process, client, prepare_folder, wait_until_answering
 from local.places import Places
 from local.stack import bring_up
 
@@ -49,6 +49,7 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     )
     process = aws_process(places)
     with places.held():
+        prepare_folder(places)
         process.start()
         try:
             wait_until_answering(
