@@ -31,7 +31,8 @@ STAGE = os.environ.get("STAGE", LOCAL_STAGE)
 container = Container()
 
 app = Chalice(app_name=APP_NAME, configure_logs=False)
-# What Chalice says of an exception is said by `respond`, as a JSON line.
+# What Chalice would say of an exception is said by `respond`, as a JSON line.
+app.log = logging.getLogger("chalice.silenced")
 app.log.addHandler(logging.NullHandler())
 app.log.propagate = False
 CORS = CORSConfig(

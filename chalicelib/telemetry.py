@@ -31,7 +31,13 @@ def logger() -> "Logger":
     """The one logger. Extra keyword arguments of a call become fields of the line."""
     from aws_lambda_powertools import Logger
 
-    return Logger(service="darkroom", utc=True, log_record_order=["level", "message"])
+    return Logger(
+        service="darkroom",
+        utc=True,
+        log_record_order=["level", "message"],
+        # The traceback as text is enough; as a tree it would stand there twice.
+        serialize_stacktrace=False,
+    )
 
 
 def count(stage: str, **values: float) -> None:

@@ -1,0 +1,77 @@
+"""Check a package before it is deployed: ``python -m infrastructure.artefact FOLDER``.
+
+Chalice leaves out a library that has no build for Lambda, and exits with 0. And
+Lambda refuses what is too large only at the end of a long upload.
+"""
+
+import argparse
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+from infrastructure.package import ROOT
+
+# AWS Lambda quotas: deployment package, zipped and unzipped (the layer counts with the code).
+MAX_ZIPPED_BYTES = 50_000_000
+MAX_UNZIPPED_BYTES = 250_000_000
+# What has to stand in the app's zip for it to start at all.
+_APP_FILES = ("app.py", "chalicelib/__init__.py", "chalice/app.py")
+_MODEL_FILES = ("model.onnx", "model.json", "labels.txt")
+_NOT_SHIPPED = re.compile(r"^(tests|local|training|infrastructure|benchmarks|docs)/|\.pyc$")
+
+
+def problems_of(folder: Path) -> list[str]:
+    """What is wrong with a package; nothing, if it may be deployed."""
+    app = zipfile.ZipFile(folder / "deployment.zip")
+    layer = zipfile.ZipFile(folder / "layer-deployment.zip")
+    with app, layer:
+        app_names, layer_names = set(app.namelist()), set(layer.namelist())
+        unzipped = sum(entry.file_size for zip_ in (app, layer) for entry in zip_.infolist())
+    zipped = (folder / "layer-deployment.zip").stat().st_size
+    problems = [f"The app's zip has no {name}." for name in _APP_FILES if name not in app_names]
+    problems += [f"{name} must not ship." for name in sorted(app_names) if _NOT_SHIPPED.search(name)]
+    problems += [
+        f"The layer has no {name} of the default model."
+        for name in _MODEL_FILES
+        if not any(path.endswith(f"/darkroom_model/{name}") for path in layer_names)
+    ]
+    problems += [
+        f"The layer lacks {name} {version}: it has no build for Lambda."
+        for name, version in required().items()
+        if not any(f"/{name}-{version}.dist-info/" in path.lower() for path in layer_names)
+    ]
+    problems += [
+        f"{path} is not built for Lambda (x86_64 Linux)."
+        for path in sorted(layer_names)
+        if re.search(r"\.(pyd|dylib)$|-(darwin|aarch64)[.-]", path)
+    ]
+    if zipped > MAX_ZIPPED_BYTES:
+        problems.append(f"The layer has {zipped} bytes zipped; Lambda takes {MAX_ZIPPED_BYTES}.")
+    if unzipped > MAX_UNZIPPED_BYTES:
+        problems.append(f"Layer and app have {unzipped} bytes; Lambda takes {MAX_UNZIPPED_BYTES}.")
+    return problems
+
+
+def required() -> dict[str, str]:
+    """The version of each library of requirements.txt, by its name as wheels write it."""
+    found = re.findall(
+        r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE
+    )
+    return {re.sub(r"[-_.]+", "_", name).lower(): version for name, version in found}
+
+
+def main() -> int:
+    """The command line; exit code 1 where something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    problems = problems_of(parser.parse_args().folder)
+    for problem in problems:
+        print(f"Error: {problem}", file=sys.stderr)
+    if not problems:
+        print("The package is complete and within Lambda's limits.")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

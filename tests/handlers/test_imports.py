@@ -1,0 +1,51 @@
+"""What each function loads: nobody waits for a library that he does not use."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HEAVY = ("PIL", "numpy", "onnxruntime", "boto3")
+ENVIRON = {
+    "STAGE": "local",
+    "UPLOADS_BUCKET": "u",
+    "RENDITIONS_BUCKET": "r",
+    "IMAGES_TABLE": "i",
+    "IDEMPOTENCY_TABLE": "k",
+    "PREPROCESSING_QUEUE": "p",
+    "INFERENCE_QUEUE": "q",
+    "SIGNING_SECRET_PARAMETER": "/s",
+    "PYTHONPATH": f"{ROOT}:{ROOT / 'vendor'}",
+}
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Which heavy libraries a fresh process has after this statement."""
+    script = f"import json, sys\n{statement}\nprint(json.dumps(list(sys.modules)))"
+    finished = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=ENVIRON,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(finished.stdout.splitlines()[-1])) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("import app", set()),
+        ("import app; app.container.images_api; app.container.health_api", {"boto3"}),
+        ("import app; app.container.ingest", {"boto3"}),
+        ("import app; app.container.bury", {"boto3"}),
+        ("import app; app.container.preprocess", {"boto3", "PIL"}),
+        ("import app; app.container.infer", {"boto3", "numpy", "onnxruntime"}),
+    ],
+)
+def test_a_process_loads_only_what_it_uses(statement: str, expected: set[str]) -> None:
+    assert loaded_after(statement) == expected
