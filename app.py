@@ -33,8 +33,7 @@ container = Container()
 app = Chalice(app_name=APP_NAME, configure_logs=False)
 # What Chalice would say of an exception is said by `respond`, as a JSON line.
 app.log = logging.getLogger("chalice.silenced")
-app.log.addHandler(logging.NullHandler())
-app.log.propagate = False
+app.log.disabled = True
 CORS = CORSConfig(
     allow_origin=os.environ.get("ALLOWED_ORIGIN", "*"),
     allow_headers=["Idempotency-Key"],
@@ -129,7 +128,7 @@ def ingest(event: S3Event) -> None:
 @app.on_sqs_message(queue=resource_name(STAGE, "preprocessing"), batch_size=1, name="preprocess")
 def preprocess(event: SQSEvent) -> None:
     """One image each: one that kills its process must take nobody with it."""
-    container.preprocessing_batch.run(event.to_dict(), container.preprocess)
+    container.preprocessing_batch.run(event.to_dict(), lambda: container.preprocess)
 
 
 @app.on_sqs_message(
@@ -140,7 +139,7 @@ def preprocess(event: SQSEvent) -> None:
 )
 def infer(event: SQSEvent) -> None:
     """Prepared images: known to be good, and cheaper together."""
-    container.inference_batch.run(event.to_dict(), container.infer)
+    container.inference_batch.run(event.to_dict(), lambda: container.infer)
 
 
 @app.on_sqs_message(

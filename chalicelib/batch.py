@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chalicelib import messages, telemetry
+from chalicelib.clock import now_ms
 from chalicelib.errors import DarkroomError, ServiceUnavailable, Superseded
 from chalicelib.images import Failure
 from chalicelib.messages import ImageMessage
@@ -20,18 +21,11 @@ from chalicelib.messages import ImageMessage
 _MAX_VISIBILITY_SECONDS = 12 * 3600
 
 
-class Stage(Protocol):
-    """A step of the pipeline."""
+class FaultRecord(Protocol):
+    """Where the reason of a failed try is kept, for the case that it was the last."""
 
-    @property
-    def name(self) -> str:
-        """Of the step, in logs and metrics."""
-
-    def __call__(self, message: ImageMessage) -> None:
-        """Do the work of one message."""
-
-    def note_fault(self, message: ImageMessage, fault: Failure) -> None:
-        """Keep the reason of a failed try."""
+    def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
+        """Keep it."""
 
 
 class MessageQueue(Protocol):
@@ -48,20 +42,33 @@ class BatchFailed(Exception):
     """Some messages of a batch failed; they stay in the queue, the others are deleted."""
 
 
+type Stage = Callable[[ImageMessage], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Feeds the records of SQS events to a stage.
 
     Args:
+        name: Of the step, in logs and metrics.
         queue: Where the records come from.
+        faults: Where the reason of a failed try is kept.
         retry_base_seconds: Wait before the second try; it doubles with each further one.
     """
 
+    name: str
     queue: MessageQueue
+    faults: FaultRecord
     retry_base_seconds: int
 
-    def run(self, event: Mapping[str, Any], stage: Stage) -> None:
+    def run(self, event: Mapping[str, Any], stage: Callable[[], Stage]) -> None:
         """Work on every record, whatever happens to the others.
+
+        Args:
+            event: The event as Lambda delivers it.
+            stage: Builds the stage, or gives the one that was built. A stage that cannot be
+                built, for want of its model for instance, fails every record like any other
+                fault, with its reason.
 
         Raises:
             BatchFailed: At least one message has to come again.
@@ -76,30 +83,36 @@ class Batch:
         if failed:
             if done:
                 self.queue.delete(done)
-            raise BatchFailed(f"{stage.name}: to be tried again: {', '.join(failed)}")
+            raise BatchFailed(f"{self.name}: to be tried again: {', '.join(failed)}")
 
-    def _work(self, record: Mapping[str, Any], stage: Stage) -> bool:
+    def _work(self, record: Mapping[str, Any], stage: Callable[[], Stage]) -> bool:
         """Whether the message is done with."""
         log = telemetry.logger()
         message: ImageMessage | None = None
         try:
             message = messages.decode(record["body"])
             log.append_keys(image_id=message.image_id)
-            stage(message)
+            stage()(message)
         except Superseded as superseded:
-            log.info("%s: dropped: %s", stage.name, superseded)
+            log.info("%s: dropped: %s", self.name, superseded)
         # Whatever a stage raises must reach neither the other records nor the poller.
         except Exception as error:
             receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", "1"))
-            log.exception("%s: try %s failed", stage.name, receives)
-            telemetry.count(stage.name, ProcessingErrors=1)
+            log.exception("%s: try %s failed", self.name, receives)
+            telemetry.count(self.name, ProcessingErrors=1)
             self._prepare_next_try(record, receives)
             if message is not None:
-                _note_fault(stage, message, error)
+                self._note_fault(message, error)
             return False
         finally:
             log.remove_keys(["image_id"])
         return True
+
+    def _note_fault(self, message: ImageMessage, error: Exception) -> None:
+        try:
+            self.faults.note_fault(message, fault_of(error), now_ms=now_ms())
+        except (Superseded, ServiceUnavailable):
+            telemetry.logger().warning("%s: the reason could not be kept", self.name)
 
     def _prepare_next_try(self, record: Mapping[str, Any], receives: int) -> None:
         """Shorten the wait: the queue's own visibility timeout is 6 times the function's."""
@@ -118,13 +131,6 @@ def backoff_seconds(
     # Exponents beyond this are over SQS's limit anyway.
     wait = base_seconds * 2 ** min(receives - 1, 16)
     return int(min(wait * (1 + draw() / 2), _MAX_VISIBILITY_SECONDS))
-
-
-def _note_fault(stage: Stage, message: ImageMessage, error: Exception) -> None:
-    try:
-        stage.note_fault(message, fault_of(error))
-    except (Superseded, ServiceUnavailable):
-        telemetry.logger().warning("%s: the reason could not be kept", stage.name)
 
 
 def fault_of(error: Exception) -> Failure:

@@ -88,12 +88,12 @@ class Container:
     @cached_property
     def preprocessing_batch(self) -> "Batch":
         """Feeds `preprocess`."""
-        return self._batch(self.preprocessing_queue)
+        return self._batch("preprocess", self.preprocessing_queue)
 
     @cached_property
     def inference_batch(self) -> "Batch":
         """Feeds `infer`."""
-        return self._batch(self.inference_queue)
+        return self._batch("infer", self.inference_queue)
 
     @cached_property
     def ingest(self) -> "Ingest":
@@ -225,7 +225,12 @@ class Container:
 
         return Queue(sqs=self.clients.sqs, name=name)
 
-    def _batch(self, queue: "Queue") -> "Batch":
+    def _batch(self, name: str, queue: "Queue") -> "Batch":
         from chalicelib.batch import Batch
 
-        return Batch(queue=queue, retry_base_seconds=self.settings.retry_base_seconds)
+        return Batch(
+            name=name,
+            queue=queue,
+            faults=self.images,
+            retry_base_seconds=self.settings.retry_base_seconds,
+        )

@@ -49,10 +49,12 @@ class Bury:
             if failed_status is not None:
                 try:
                     message = messages.decode(record["body"])
-                    fault = self._mark(message, failed_status)
+                    fault = self._reason(message)
                 except MessageRejected as rejected:
                     fault = Failure(code=rejected.code, message=rejected.public_message)
             self._archive(record, step, message, fault)
+            if message is not None and fault is not None and failed_status is not None:
+                self._mark(message, failed_status, fault)
             telemetry.count(step, DeadLetters=1)
             telemetry.logger().error(
                 "bury: a message of %s was given up",
@@ -61,20 +63,23 @@ class Bury:
                 reason=fault.code if fault else None,
             )
 
-    def _mark(self, message: ImageMessage, status: Status) -> Failure | None:
-        """Fail the image, unless it ended meanwhile; the reason, where it is this attempt's."""
+    def _reason(self, message: ImageMessage) -> Failure | None:
+        """Why the message was given up; None where it no longer is about its image."""
         try:
             image = self.images.get(message.image_id)
         except ImageNotFound:
             return None
+        same = (image.attempt, image.generation) == (message.attempt, message.generation)
+        if not same or (image.status.final and not image.status.failed):
+            return None
         # A letter that comes twice finds the reason that it left the first time.
-        reason = image.last_error or image.error or WORKER_LOST
+        return image.last_error or image.error or WORKER_LOST
+
+    def _mark(self, message: ImageMessage, status: Status, reason: Failure) -> None:
         try:
             self.images.fail(message, status, reason, now_ms=now_ms())
         except Superseded as superseded:
             telemetry.logger().info("bury: nothing to mark: %s", superseded)
-            return reason if image.status.failed and image.attempt == message.attempt else None
-        return reason
 
     def _archive(
         self,

@@ -11,7 +11,6 @@ from chalicelib.clock import elapsed_ms, now_ms
 from chalicelib.errors import ModelInputMismatch, ObjectMissing, Superseded
 from chalicelib.images import (
     INPUT_UNUSABLE,
-    Failure,
     Status,
     derived_prefixes,
     model_input_key,
@@ -39,6 +38,16 @@ class Infer:
             ModelError: The model cannot be used.
             ServiceUnavailable: AWS did not answer; the message has to come again.
         """
+        try:
+            self._classify(message)
+        except Superseded as superseded:
+            if superseded.gone:
+                # Deleted meanwhile, perhaps during an earlier try that died before it noticed.
+                for prefix in derived_prefixes(message.image_id):
+                    self.renditions.delete_prefix(prefix)
+            raise
+
+    def _classify(self, message: ImageMessage) -> None:
         started_ms = now_ms()
         self.images.start(message, Status.INFERENCING, now_ms=started_ms)
         try:
@@ -68,22 +77,12 @@ class Infer:
             content_type="application/json",
         )
         took_ms = elapsed_ms(started_ms)
-        try:
-            self.images.finish(
-                message,
-                Status.COMPLETED,
-                now_ms=now_ms(),
-                timings_ms={"inferencing": took_ms},
-                prediction=prediction,
-                results_key=key,
-            )
-        except Superseded as superseded:
-            if superseded.gone:
-                for prefix in derived_prefixes(message.image_id):
-                    self.renditions.delete_prefix(prefix)
-            raise
+        self.images.finish(
+            message,
+            Status.COMPLETED,
+            now_ms=now_ms(),
+            timings_ms={"inferencing": took_ms},
+            prediction=prediction,
+            results_key=key,
+        )
         telemetry.count(self.name, ProcessedImages=1, ProcessingTime=took_ms)
-
-    def note_fault(self, message: ImageMessage, fault: Failure) -> None:
-        """Keep the reason of a failed try."""
-        self.images.note_fault(message, fault, now_ms=now_ms())

@@ -44,6 +44,16 @@ class Preprocess:
             Superseded: There is nothing to do any more.
             ServiceUnavailable: AWS did not answer; the message has to come again.
         """
+        try:
+            self._prepare(message)
+        except Superseded as superseded:
+            if superseded.gone:
+                # Deleted meanwhile, perhaps during an earlier try that died before it noticed.
+                for prefix in derived_prefixes(message.image_id):
+                    self.uploads.delete_prefix(prefix)
+            raise
+
+    def _prepare(self, message: ImageMessage) -> None:
         started_ms = now_ms()
         image = self.images.start(message, Status.PREPROCESSING, now_ms=started_ms)
         facts = image.original
@@ -64,17 +74,7 @@ class Preprocess:
             self._reject(message, error, facts)
             return
         pixels = to_ppm(model_input(picture, self.shape))
-        try:
-            self._hand_on(message, image, pixels, facts, started_ms=started_ms)
-        except Superseded as superseded:
-            if superseded.gone:
-                for prefix in derived_prefixes(message.image_id):
-                    self.uploads.delete_prefix(prefix)
-            raise
-
-    def note_fault(self, message: ImageMessage, fault: Failure) -> None:
-        """Keep the reason of a failed try."""
-        self.images.note_fault(message, fault, now_ms=now_ms())
+        self._hand_on(message, image, pixels, facts, started_ms=started_ms)
 
     def _fetch(self, image: Image) -> bytes:
         if image.source is None:
@@ -114,6 +114,8 @@ class Preprocess:
                 model_input_key(message.image_id, message.generation),
             )
             self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
+            # From the message on, the image may be completed without this try's last write.
+            self.images.describe(message, facts, now_ms=now_ms())
             self.inference_queue.send(
                 messages.encode(
                     ImageMessage(

@@ -45,8 +45,13 @@ def test_each_queue_feeds_its_own_stage(client: Client, container: RecordingCont
     event = sqs_event(["a", "b"])
     client.lambda_.invoke("preprocess", event)
     client.lambda_.invoke("infer", event)
-    assert container.preprocessing_batch.run.calls == [((event, container.preprocess), {})]
-    assert container.inference_batch.run.calls == [((event, container.infer), {})]
+    for batch, expected in (
+        (container.preprocessing_batch, container.preprocess),
+        (container.inference_batch, container.infer),
+    ):
+        ((fed, stage), _) = batch.run.calls[0]
+        assert fed == event
+        assert stage() is expected
 
 
 def test_each_dead_letter_queue_names_the_step_and_the_status_of_its_letters(

@@ -1,0 +1,205 @@
+"""What the packaged template says, where no tool looks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infrastructure.package import PackagingFailed, make_package
+
+FUNCTIONS = {
+    "APIHandler": (512, 30),
+    "Ingest": (256, 60),
+    "Preprocess": (1024, 300),
+    "Infer": (3008, 300),
+    "BuryIngest": (256, 60),
+    "BuryPreprocessing": (256, 60),
+    "BuryInference": (256, 60),
+}
+QUEUES_OF = {
+    "Preprocess": ("PreprocessingQueue", "PreprocessingDeadLetters"),
+    "Infer": ("InferenceQueue", "InferenceDeadLetters"),
+}
+
+
+def of_type(resources: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The properties of all resources of a type."""
+    return {n: r["Properties"] for n, r in resources.items() if r["Type"] == kind}
+
+
+def test_memory_and_timeout_of_every_function(resources: dict[str, Any]) -> None:
+    functions = of_type(resources, "AWS::Serverless::Function")
+    assert {n: (f["MemorySize"], f["Timeout"]) for n, f in functions.items()} == FUNCTIONS
+    assert all(function["Tracing"] == "Active" for function in functions.values())
+
+
+def test_every_function_has_a_role_of_its_own(resources: dict[str, Any]) -> None:
+    functions = of_type(resources, "AWS::Serverless::Function")
+    roles = [json.dumps(function["Role"]) for function in functions.values()]
+    assert len(set(roles)) == len(functions)
+
+
+def test_no_policy_allows_everything_but_tracing_which_knows_no_resources(
+    resources: dict[str, Any],
+) -> None:
+    """Defect 18: roles lacked what they needed and had what they did not."""
+    for name, role in of_type(resources, "AWS::IAM::Role").items():
+        for policy in role["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                assert "*" not in json.dumps(statement["Action"]), name
+                if statement["Resource"] == "*":
+                    assert all(action.startswith("xray:") for action in statement["Action"]), name
+
+
+def test_a_message_stays_invisible_for_six_timeouts_and_a_dead_letter_outlives_its_queue(
+    resources: dict[str, Any],
+) -> None:
+    """Defects 21 and 22: 360 s for a timeout of 300 s, and dead letters that died on arrival."""
+    queues = of_type(resources, "AWS::SQS::Queue")
+    for function, (name, letters) in QUEUES_OF.items():
+        queue = queues[name]
+        assert queue["VisibilityTimeout"] >= 6 * FUNCTIONS[function][1]
+        assert queues[letters]["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
+        assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": [letters, "Arn"]}
+        assert queue["RedrivePolicy"]["maxReceiveCount"] == {"Ref": "MaxReceives"}
+    for name, queue in queues.items():
+        assert queue["SqsManagedSseEnabled"] is True, name
+        assert queue["VisibilityTimeout"] >= 6 * 60, name
+
+
+def test_a_message_is_received_five_times_unless_said_otherwise(template: dict[str, Any]) -> None:
+    assert template["Parameters"]["MaxReceives"]["Default"] == 5
+
+
+def test_queues_limit_their_functions_by_concurrency_not_by_reservation(
+    resources: dict[str, Any],
+) -> None:
+    """Defect 21: throttled invokes use up receives."""
+    for name, function in of_type(resources, "AWS::Serverless::Function").items():
+        assert "ReservedConcurrentExecutions" not in function
+        for event in function.get("Events", {}).values():
+            if event["Type"] == "SQS" and name in QUEUES_OF:
+                assert "MaximumConcurrency" in event["Properties"]["ScalingConfig"]
+
+
+def test_each_function_reads_the_queue_that_the_stack_makes(resources: dict[str, Any]) -> None:
+    functions = of_type(resources, "AWS::Serverless::Function")
+    sources = {
+        name: [
+            event["Properties"]["Queue"]
+            for event in function.get("Events", {}).values()
+            if event["Type"] == "SQS"
+        ]
+        for name, function in functions.items()
+    }
+    assert sources["Preprocess"] == [{"Fn::Sub": "${PreprocessingQueue.Arn}"}]
+    assert sources["Infer"] == [{"Fn::Sub": "${InferenceQueue.Arn}"}]
+    assert sources["BuryPreprocessing"] == [{"Fn::Sub": "${PreprocessingDeadLetters.Arn}"}]
+    assert sources["BuryInference"] == [{"Fn::Sub": "${InferenceDeadLetters.Arn}"}]
+    assert sources["BuryIngest"] == [{"Fn::Sub": "${IngestDeadLetters.Arn}"}]
+
+
+def test_uploads_of_any_name_reach_ingest_and_only_from_this_account(
+    resources: dict[str, Any],
+) -> None:
+    bucket = resources["UploadsBucket"]
+    (notification,) = bucket["Properties"]["NotificationConfiguration"]["LambdaConfigurations"]
+    assert notification["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "uploads/"}]
+    permission = resources["IngestPermission"]["Properties"]
+    assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+    assert permission["SourceArn"]["Fn::Sub"].endswith(
+        bucket["Properties"]["BucketName"]["Fn::Sub"]
+    )
+    assert "IngestPermission" in bucket["DependsOn"]
+    target = resources["Ingest"]["Properties"]["DeadLetterQueue"]["TargetArn"]
+    assert target == {"Fn::GetAtt": ["IngestDeadLetters", "Arn"]}
+
+
+def test_buckets_are_private_encrypted_and_tls_only(resources: dict[str, Any]) -> None:
+    """Defect 19: no encryption, no TLS."""
+    buckets = of_type(resources, "AWS::S3::Bucket")
+    assert set(buckets) == {"UploadsBucket", "RenditionsBucket"}
+    for name, bucket in buckets.items():
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert bucket["BucketEncryption"]
+        assert bucket["LifecycleConfiguration"]["Rules"]
+        (statement,) = resources[f"{name}Policy"]["Properties"]["PolicyDocument"]["Statement"]
+        assert statement["Effect"] == "Deny"
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert resources[name]["DeletionPolicy"] == "Retain"
+        assert resources[name]["UpdateReplacePolicy"] == "Retain"
+    assert buckets["UploadsBucket"]["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+def test_tables_are_on_demand_and_their_indexes_have_no_capacity(
+    resources: dict[str, Any],
+) -> None:
+    """Defect 20: AWS refuses capacity on an index of an on-demand table; the emulators do not."""
+    tables = of_type(resources, "AWS::DynamoDB::Table")
+    assert set(tables) == {"ImagesTable", "IdempotencyTable"}
+    for table in tables.values():
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
+        assert "ProvisionedThroughput" not in json.dumps(table)
+        assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+        assert table["SSESpecification"]["SSEEnabled"] is True
+        assert table["TimeToLiveSpecification"] == {
+            "AttributeName": "expires_at",
+            "Enabled": True,
+        }
+
+
+def test_what_the_gateway_refuses_has_the_one_shape_and_cors(resources: dict[str, Any]) -> None:
+    """Defect 32, and the contract: every error, whatever raised it."""
+    responses = resources["RestAPI"]["Properties"]["GatewayResponses"]
+    assert {"DEFAULT_4XX", "DEFAULT_5XX", "MISSING_AUTHENTICATION_TOKEN"} <= set(responses)
+    for response in responses.values():
+        body = json.loads(response["ResponseTemplates"]["application/json"])
+        assert set(body) == {"error", "code", "request_id"}
+        assert body["request_id"] == "$context.requestId"
+        assert "Access-Control-Allow-Origin" in response["ResponseParameters"]["Headers"]
+    assert str(responses["MISSING_AUTHENTICATION_TOKEN"]["StatusCode"]) == "404"
+
+
+def test_every_route_has_its_preflight(resources: dict[str, Any]) -> None:
+    paths = resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
+    assert set(paths) == {"/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"}
+    for path, methods in paths.items():
+        assert "options" in methods, path
+
+
+def test_images_are_passed_on_as_bytes(resources: dict[str, Any]) -> None:
+    body = resources["RestAPI"]["Properties"]["DefinitionBody"]
+    types = set(body["x-amazon-apigateway-binary-media-types"])
+    assert {"image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff"} <= types
+
+
+def test_logs_are_kept_for_30_days_in_prod_by_the_function_that_writes_them(
+    resources: dict[str, Any],
+) -> None:
+    groups = of_type(resources, "AWS::Logs::LogGroup")
+    assert {group["RetentionInDays"] for group in groups.values()} == {30}
+    api = groups["ApiHandlerLogGroup"]["LogGroupName"]
+    assert api == {"Fn::Sub": "/aws/lambda/${APIHandler}"}
+
+
+def test_the_stage_that_was_packaged_is_the_templates_default(template: dict[str, Any]) -> None:
+    assert template["Parameters"]["Stage"]["Default"] == "prod"
+
+
+def test_cfn_lint_finds_nothing(package: Path) -> None:
+    finished = subprocess.run(
+        [str(Path(sys.executable).with_name("cfn-lint")), str(package / "sam.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout
+
+
+def test_an_unknown_stage_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    with pytest.raises(PackagingFailed, match=r"stage"):
+        make_package("no such stage", tmp_path / "x" / "y", with_dependencies=False)

@@ -1,0 +1,124 @@
+"""A stranger's view of the deployed stack."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Deployed
+from tests.polling import eventually
+
+FINAL = {"completed", "preprocessing_failed", "inference_failed"}
+UPLOADS_BUCKET = "darkroom-local-uploads-000000000000"
+RENDITIONS_BUCKET = "darkroom-local-renditions-000000000000"
+SECONDS = 60
+
+
+def photo(*, width: int = 320, height: int = 240, kind: str = "JPEG") -> bytes:
+    """An image file with some structure in it."""
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").resize((width, height)).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service with what tests ask of it again and again."""
+
+    deployed: Deployed
+
+    @property
+    def api(self) -> Any:
+        """An HTTP client of the API."""
+        return self.deployed.api
+
+    def image(self, image_id: str) -> dict[str, Any]:
+        """An image as the API shows it."""
+        answer = self.api.get(f"/images/{image_id}")
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    def finished(self, image_id: str) -> dict[str, Any]:
+        """An image once it has ended."""
+
+        def ended() -> dict[str, Any] | None:
+            image = self.image(image_id)
+            return image if image["status"] in FINAL else None
+
+        return eventually(ended, seconds=SECONDS, what=f"image {image_id} ends")
+
+    def finished_file(self, filename: str) -> dict[str, Any]:
+        """An image that was put straight into the bucket, once it has ended."""
+
+        def ended() -> dict[str, Any] | None:
+            for image in self.api.get("/images", params={"limit": 100}).json()["items"]:
+                if image.get("original", {}).get("filename") == filename:
+                    return image if image["status"] in FINAL else None
+            return None
+
+        return eventually(ended, seconds=SECONDS, what=f"the image of {filename!r} ends")
+
+    def row(self, image_id: str) -> dict[str, Any]:
+        """The row of an image as it is stored."""
+        answer = self.deployed.aws("dynamodb").get_item(
+            TableName="darkroom-local-images", Key={"image_id": {"S": image_id}}
+        )
+        result: dict[str, Any] = answer.get("Item", {})
+        return result
+
+    def keys(self, bucket: str, part: str) -> list[str]:
+        """The objects of a bucket, in any version, whose key has this in it."""
+        pages = self.deployed.aws("s3").get_paginator("list_object_versions")
+        return [
+            entry["Key"]
+            for page in pages.paginate(Bucket=bucket)
+            for entry in page.get("Versions", [])
+            if part in entry["Key"]
+        ]
+
+    def function(self, logical_name: str) -> str:
+        """The name of a deployed function."""
+        functions = self.deployed.aws("lambda").list_functions()["Functions"]
+        (name,) = (
+            str(function["FunctionName"])
+            for function in functions
+            if f"-{logical_name}-" in function["FunctionName"]
+        )
+        return name
+
+    def in_queues(self) -> int:
+        """How many messages wait or are being worked on, in all queues."""
+        sqs = self.deployed.aws("sqs")
+        total = 0
+        for url in sqs.list_queues()["QueueUrls"]:
+            attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+            total += int(attributes["Attributes"]["ApproximateNumberOfMessages"])
+            total += int(attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"])
+        return total
+
+    @contextmanager
+    def environment(self, logical_name: str, **changes: str) -> Iterator[None]:
+        """A function deployed with other settings, until the block ends."""
+        client = self.deployed.aws("lambda")
+        name = self.function(logical_name)
+        before = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        client.update_function_configuration(
+            FunctionName=name, Environment={"Variables": {**before, **changes}}
+        )
+        try:
+            yield
+        finally:
+            client.update_function_configuration(
+                FunctionName=name, Environment={"Variables": before}
+            )
+
+
+@pytest.fixture
+def service(deployed: Deployed) -> Service:
+    """The deployed service."""
+    return Service(deployed)

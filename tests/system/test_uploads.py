@@ -1,0 +1,178 @@
+"""Every way in, from the upload to the predictions."""
+
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.polling import eventually
+from tests.system.conftest import UPLOADS_BUCKET, Service, photo
+
+
+def assert_complete(image: dict[str, Any], *, size: tuple[int, int] = (320, 240)) -> None:
+    """All that the contract promises of a completed image."""
+    assert image["status"] == "completed", image
+    results = image["results"]
+    assert len(results["classes"]) == len(results["probabilities"]) == 5
+    assert results["probabilities"] == sorted(results["probabilities"], reverse=True)
+    assert 0 < sum(results["probabilities"]) <= 1.00001
+    assert image["top_prediction"] == results["classes"][0]
+    assert image["confidence"] == results["confidence"] == results["probabilities"][0]
+    assert image["model"]["name"]
+    assert image["model"]["version"]
+    assert (image["original"]["width"], image["original"]["height"]) == size
+    assert len(image["original"]["sha256"]) == 64
+    assert set(image["timings_ms"]) == {"queued", "preprocessing", "inferencing"}
+    assert image["attempts"] == 1
+    assert "error" not in image
+    document = httpx.get(image["results_url"])
+    assert document.headers["content-type"] == "application/json"
+    assert document.json()["classes"] == results["classes"]
+
+
+def test_a_form_upload_is_classified(service: Service) -> None:
+    body = photo()
+    created = service.api.post("/images", json={"filename": "cat.jpg", "metadata": {"order": "7"}})
+    assert created.status_code == 201
+    answer = created.json()
+    assert answer["status"] == "pending_upload"
+    assert service.image(answer["image_id"])["status"] == "pending_upload"
+    sent = httpx.post(
+        answer["upload"]["url"],
+        data=answer["upload"]["fields"],
+        files={"file": ("cat.jpg", body, "image/jpeg")},
+    )
+    assert sent.status_code == 204, sent.text
+    image = service.finished(answer["image_id"])
+    assert_complete(image)
+    assert image["metadata"] == {"order": "7"}
+    assert image["original"]["filename"] == "cat.jpg"
+    assert image["original"]["bytes"] == len(body)
+
+
+def test_a_put_to_the_upload_url_is_classified(service: Service) -> None:
+    answer = service.api.post("/images").json()
+    assert httpx.put(answer["upload_url"], content=photo(kind="PNG")).status_code == 200
+    image = service.finished(answer["image_id"])
+    assert_complete(image)
+    assert image["original"]["content_type"] == "image/png"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_raw_bytes_of_every_type_are_classified(service: Service, kind: str) -> None:
+    answer = service.api.post(
+        "/images", content=photo(kind=kind), headers={"Content-Type": f"image/{kind.lower()}"}
+    )
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["status"] == "queued"
+    assert "upload" not in answer.json()
+    assert service.image(answer.json()["image_id"])["status"] != "pending_upload"
+    assert_complete(service.finished(answer.json()["image_id"]))
+
+
+def test_base64_is_classified_once(service: Service) -> None:
+    """Defect 1: the object's event and a message of the API's own made two of everything."""
+    encoded = base64.b64encode(photo()).decode()
+    answer = service.api.post("/images", json={"image_base64": encoded, "filename": "b.jpg"})
+    assert answer.json()["status"] == "queued"
+    image_id = answer.json()["image_id"]
+    assert_complete(service.finished(image_id))
+    assert len(service.keys(UPLOADS_BUCKET, f"processed/{image_id}/")) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with space.jpg",
+        "plus+and%20percent.jpg",
+        "Käfer-日本-🪲.JPG",
+        "UPPER.JPEG",
+        "no-extension",
+        "quote'\"&=?#.png",
+        "deep/er/path/photo.jpg",
+    ],
+)
+def test_an_object_put_straight_into_the_bucket_is_classified(service: Service, name: str) -> None:
+    """Defects 9, 10 and 24: encoded keys failed, names collided, rows had no date."""
+    service.deployed.aws("s3").put_object(
+        Bucket=UPLOADS_BUCKET, Key=f"uploads/direct/{name}", Body=photo()
+    )
+    image = service.finished_file(name.rpartition("/")[2])
+    assert_complete(image)
+    assert image["created_at"] > 1_700_000_000
+
+
+def test_the_same_name_twice_makes_two_images(service: Service) -> None:
+    """Defect 10: the id was the name up to its first dot."""
+    s3 = service.deployed.aws("s3")
+    for folder in ("a", "b"):
+        s3.put_object(Bucket=UPLOADS_BUCKET, Key=f"uploads/{folder}/twin.jpg", Body=photo())
+
+    def both() -> bool:
+        items = service.api.get("/images", params={"limit": 100}).json()["items"]
+        names = [image.get("original", {}).get("filename") for image in items]
+        return names.count("twin.jpg") == 2
+
+    eventually(both, seconds=60, what="there are two images")
+
+
+def test_of_a_link_used_twice_the_first_upload_counts(service: Service) -> None:
+    answer = service.api.post("/images").json()
+    httpx.put(answer["upload_url"], content=photo(width=320)).raise_for_status()
+    first = service.finished(answer["image_id"])
+    httpx.put(answer["upload_url"], content=photo(width=640)).raise_for_status()
+    again = service.finished(answer["image_id"])
+    assert again["original"] == first["original"]
+    assert_complete(again)
+
+
+def test_without_predictions_asked_for_none_are_made(service: Service) -> None:
+    answer = service.api.post(
+        "/images",
+        json={
+            "image_base64": base64.b64encode(photo()).decode(),
+            "outputs": ["renditions"],
+        },
+    )
+    image = service.finished(answer.json()["image_id"])
+    assert image["status"] == "completed"
+    assert image["conversion_status"] == "skipped"
+    assert "results" not in image
+
+
+def test_the_list_shows_the_newest_first_and_pages_to_the_end(service: Service) -> None:
+    for _ in range(3):
+        service.api.post("/images")
+    seen: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        parameters = {"limit": "2", **({"cursor": cursor} if cursor else {})}
+        page = service.api.get("/images", params=parameters).json()
+        assert len(page["items"]) <= 2
+        seen += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    created = [image["created_at"] for image in seen]
+    assert created == sorted(created, reverse=True)
+    ids = [image["image_id"] for image in seen]
+    assert len(set(ids)) == len(ids) >= 3
+    pending = service.api.get("/images", params={"status": "pending_upload", "limit": 100}).json()
+    assert {image["status"] for image in pending["items"]} == {"pending_upload"}
+
+
+def test_an_idempotency_key_makes_one_image(service: Service) -> None:
+    """Invariant 12."""
+    headers = {"Idempotency-Key": "order-4711", "Content-Type": "application/json"}
+    body = json.dumps({"filename": "once.jpg"})
+    first = service.api.post("/images", content=body, headers=headers)
+    again = service.api.post("/images", content=body, headers=headers)
+    other = service.api.post("/images", content=json.dumps({}), headers=headers)
+    assert first.status_code == again.status_code == 201
+    assert again.json() == first.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert other.status_code == 409
+    assert other.json()["code"] == "idempotency_key_reused"
