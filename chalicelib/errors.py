@@ -112,7 +112,7 @@ class NotRetryable(RequestError):
     code = "not_retryable"
 
     def __init__(self, status: str) -> None:
-        super().__init__(f"Only a failed image can be retried; this one is {status!r}.")
+        super().__init__(f"Only a failed image can be retried; this one is {status}.")
 
 
 class IdempotencyKeyReused(RequestError):

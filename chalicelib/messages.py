@@ -40,7 +40,8 @@ def decode(body: str) -> ImageMessage:
     """
     try:
         return msgspec.json.decode(body, type=ImageMessage)
-    except msgspec.MsgspecError as error:
+    # Half a character cannot be encoded, and nesting without end is no message either.
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise MessageRejected(
             "The queue message could not be read.", detail=f"unreadable message: {error}"
         ) from None

@@ -14,8 +14,10 @@ LOCAL_STAGE = "local"
 APP_NAME = "darkroom"
 
 
-def _setting(meaning: str, *, default: Any = MISSING, minimum: int = 1) -> Any:
-    metadata = {"meaning": meaning, "minimum": minimum}
+def _setting(
+    meaning: str, *, default: Any = MISSING, minimum: int = 1, choices: tuple[str, ...] = ()
+) -> Any:
+    metadata = {"meaning": meaning, "minimum": minimum, "choices": choices}
     if default is MISSING:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -62,7 +64,11 @@ class Settings:
     )
     model: str = _setting("Importable package of the model.", default="darkroom_model")
     inference_threads: int = _setting("Threads of one inference.", default=1)
-    log_level: str = _setting("DEBUG, INFO, WARNING or ERROR.", default="INFO")
+    log_level: str = _setting(
+        "DEBUG, INFO, WARNING or ERROR.",
+        default="INFO",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+    )
     aws_endpoint_url: str = _setting(
         "Where AWS answers instead of its public endpoints; only the local stage sets it.",
         default="",
@@ -88,6 +94,10 @@ class Settings:
             if not text:
                 if entry.default is MISSING:
                     problems.append(f"{variable} is not set ({entry.metadata['meaning']})")
+                continue
+            choices = entry.metadata["choices"]
+            if choices and text not in choices:
+                problems.append(f"{variable} must be one of {', '.join(choices)}, not {text!r}")
                 continue
             if entry.type is not int:
                 values[entry.name] = text

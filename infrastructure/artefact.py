@@ -30,7 +30,8 @@ def problems_of(folder: Path) -> list[str]:
         unzipped = sum(entry.file_size for zip_ in (app, layer) for entry in zip_.infolist())
     zipped = (folder / "layer-deployment.zip").stat().st_size
     problems = [f"The app's zip has no {name}." for name in _APP_FILES if name not in app_names]
-    problems += [f"{name} must not ship." for name in sorted(app_names) if _NOT_SHIPPED.search(name)]
+    unwanted = (name for name in sorted(app_names) if _NOT_SHIPPED.search(name))
+    problems += [f"{name} must not ship." for name in unwanted]
     problems += [
         f"The layer has no {name} of the default model."
         for name in _MODEL_FILES

@@ -66,6 +66,8 @@ def json_object(body: bytes) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        # 1e400 is read as infinity, and "\\ud800" as half a character: nothing can write them.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise InvalidRequest("The body is not valid JSON in UTF-8.") from None
     if not isinstance(value, dict):

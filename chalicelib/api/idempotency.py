@@ -53,7 +53,9 @@ class Idempotency:
         if claim.answer is not None:
             first = json.loads(claim.answer)
             return Answer(
-                status=first["status"], body=first["body"], headers={REPLAYED_HEADER: "true"}
+                status=first["status"],
+                body=first["body"],
+                headers={**first["headers"], REPLAYED_HEADER: "true"},
             )
         try:
             answer = work(claim.subject_id)
@@ -61,7 +63,8 @@ class Idempotency:
             # Nothing was made: a corrected request may use the key.
             self.table.release(scoped)
             raise
-        self.table.settle(scoped, json.dumps({"status": answer.status, "body": answer.body}))
+        kept = {"status": answer.status, "body": answer.body, "headers": dict(answer.headers)}
+        self.table.settle(scoped, json.dumps(kept))
         return answer
 
 

@@ -301,7 +301,7 @@ class ImagesApi:
 
     def _with_body(self, body: bytes, fields: Mapping[str, Any]) -> NewImage:
         if not body:
-            raise InvalidRequest("The image is empty.")
+            raise InvalidRequest("The image is empty, or was sent without a Content-Length.")
         if len(body) > self.settings.max_body_bytes:
             raise BodyTooLarge(len(body), self.settings.max_body_bytes)
         media_type = media_type_of(body[:SIGNATURE_BYTES])

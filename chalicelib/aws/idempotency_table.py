@@ -79,13 +79,19 @@ class IdempotencyTable:
         return self._known(row.get("Item") or {}, key, fingerprint, now=now)
 
     def settle(self, key: str, answer: str) -> None:
-        """Keep the answer to a claimed request."""
+        """Keep the answer to a claimed request; nothing, where the claim is gone."""
         with translated():
-            self.table.update_item(
-                Key={"idempotency_key": key},
-                UpdateExpression="SET answer = :answer",
-                ExpressionAttributeValues={":answer": answer},
-            )
+            try:
+                self.table.update_item(
+                    Key={"idempotency_key": key},
+                    UpdateExpression="SET answer = :answer",
+                    # An update alone would make half a row, which no claim could read.
+                    ConditionExpression="attribute_exists(idempotency_key)",
+                    ExpressionAttributeValues={":answer": answer},
+                )
+            except ClientError as error:
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
 
     def release(self, key: str) -> None:
         """Forget a claim whose work was refused, so that a corrected request may use the key."""

@@ -26,6 +26,7 @@ from chalicelib.images import (
     Failure,
     Image,
     Original,
+    Output,
     Prediction,
     Source,
     Status,
@@ -138,19 +139,37 @@ class ImageTable:
         Raises:
             Superseded: The step is over, or is not for this message any more.
         """
-        current = Attr("attempt").eq(message.attempt) & Attr("status").is_in(
-            [*status.before(), status]
-        )
-        retried = Attr("attempt").eq(message.attempt - 1) & Attr("status").is_in(
-            list(_FAILED_BY_STEP)
-        )
-        return self._write_for(
+        startable = [*status.before(), status]
+
+        def begin() -> Image:
+            return self._write_for(
+                message,
+                Attr("attempt").eq(message.attempt) & Attr("status").is_in(startable),
+                now_ms=now_ms,
+                status=status,
+                set_values={},
+                remove=["error", "last_error"],
+            )
+
+        try:
+            return begin()
+        except Superseded:
+            if not self._make_up_for_retry(message, startable, now_ms=now_ms):
+                raise
+        return begin()
+
+    def describe(self, message: ImageMessage, original: Original, *, now_ms: int) -> None:
+        """Record what was found out about the original, before anyone is told to go on.
+
+        Raises:
+            Superseded: The image ended, was deleted, or belongs to another attempt.
+        """
+        self._write_for(
             message,
-            current | retried,
+            Attr("attempt").eq(message.attempt)
+            & Attr("status").is_in(list(Status.COMPLETED.before())),
             now_ms=now_ms,
-            status=status,
-            set_values={"attempt": message.attempt},
-            remove=["error", "last_error"],
+            set_values=_known_of(original),
         )
 
     def finish(
@@ -168,18 +187,14 @@ class ImageTable:
         """Record that a step is done, and what it found.
 
         What was found is recorded even where the next step was quicker and has
-        moved the status on already.
+        moved the status on already. The step that ends an attempt is recorded once.
 
         Raises:
-            Superseded: The image was deleted, or belongs to another attempt by now.
+            Superseded: The image was deleted, belongs to another attempt by now, or
+                was to end here and has ended before.
         """
         facts: dict[str, Any] = {f"timings_ms.{step}": ms for step, ms in timings_ms.items()}
-        if original is not None:
-            facts |= {
-                f"original.{name}": value
-                for name, value in _plain(original).items()
-                if value is not None
-            }
+        facts |= _known_of(original)
         optional = {
             "model_input_key": model_input_key,
             "prediction": prediction,
@@ -197,7 +212,7 @@ class ImageTable:
                 remove=["last_error"],
             )
         except Superseded as superseded:
-            if superseded.gone:
+            if superseded.gone or status.final:
                 raise
             return self._write_for(message, same_attempt, now_ms=now_ms, set_values=facts)
 
@@ -215,13 +230,7 @@ class ImageTable:
         Raises:
             Superseded: The image ended before, was deleted, or belongs to another attempt.
         """
-        facts: dict[str, Any] = {"error": failure}
-        if original is not None:
-            facts |= {
-                f"original.{name}": value
-                for name, value in _plain(original).items()
-                if value is not None
-            }
+        facts: dict[str, Any] = {"error": failure, **_known_of(original)}
         if status is Status.PREPROCESSING_FAILED:
             facts["conversion_status"] = ConversionStatus.FAILED
         return self._write_for(
@@ -256,7 +265,10 @@ class ImageTable:
         """
         conversion: dict[str, Any] = {}
         if image.conversion_status is ConversionStatus.FAILED:
-            conversion["conversion_status"] = ConversionStatus.PENDING
+            wanted = image.wants(Output.FORMATS)
+            conversion["conversion_status"] = (
+                ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
+            )
         try:
             return self._write(
                 image.image_id,
@@ -295,9 +307,17 @@ class ImageTable:
                     "removing": True,
                     "expires_at": now + TOMBSTONE_SECONDS,
                 }
+                seen: ConditionBase = Attr("source").not_exists()
                 if source is not None:
                     tombstone["source"] = source
-                self.table.put_item(Item=tombstone)
+                    seen = Attr("source").exists()
+                try:
+                    self.table.put_item(Item=tombstone, ConditionExpression=seen)
+                except ClientError as error:
+                    if error_code(error) != "ConditionalCheckFailedException":
+                        raise
+                    # Uploaded, or removed by someone else, since it was read.
+                    return self.begin_removal(image_id, now=now)
         return None if source is None else msgspec.convert(source, Source)
 
     def finish_removal(self, image_id: str) -> None:
@@ -371,6 +391,24 @@ class ImageTable:
                     yield _image(item)
             unread = answer.get("UnprocessedKeys", {}).get(self.table.name)
             keys = list(unread["Keys"]) if unread else []
+
+    def _make_up_for_retry(
+        self, message: ImageMessage, startable: list[Status], *, now_ms: int
+    ) -> bool:
+        """Open the attempt of a message whose retry lost its own write; whether that was so."""
+        try:
+            image = self.get(message.image_id)
+            if (
+                not image.status.failed
+                or image.attempt != message.attempt - 1
+                or image.generation != message.generation
+                or image.retry_from not in startable
+            ):
+                return False
+            self.retry(image, image.retry_from, now_ms=now_ms)
+        except (ImageNotFound, NotRetryable):
+            return False
+        return True
 
     def _write_for(self, message: ImageMessage, condition: ConditionBase, **write: Any) -> Image:
         """A write on behalf of a message: the row must be of its generation."""
@@ -472,6 +510,12 @@ def _superseded(message: ImageMessage, item: dict[str, Any] | None) -> Supersede
         f"{name}, generation {message.generation}: the row is at {item['status']}, "
         f"attempt {item['attempt']}, generation {item.get('generation')}"
     )
+
+
+def _known_of(original: Original | None) -> dict[str, Any]:
+    """Each known fact by its path in the row."""
+    facts = {} if original is None else _plain(original)
+    return {f"original.{name}": value for name, value in facts.items() if value is not None}
 
 
 def _item(image: Image) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import error_code, translated
-from chalicelib.errors import ObjectMissing
+from chalicelib.errors import ObjectMissing, ServiceUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -98,7 +98,7 @@ class ObjectStore:
                 entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
                 if not entries:
                     continue
-                self.s3.delete_objects(
+                answer = self.s3.delete_objects(
                     Bucket=self.bucket,
                     Delete={
                         "Objects": [
@@ -108,6 +108,9 @@ class ObjectStore:
                         "Quiet": True,
                     },
                 )
+                # What could not be removed stands in an answer that is no error.
+                if refused := answer.get("Errors"):
+                    raise ServiceUnavailable(f"DeleteObjects: {refused[0]}")
                 removed += len(entries)
         return removed
 

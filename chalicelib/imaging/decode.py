@@ -34,6 +34,10 @@ _UPRIGHT = {
 # These exchange rows and columns.
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _WHITE = (255, 255, 255)
+# The mode in which a colour profile speaks of an image; of all others it is RGB.
+_PROFILED_MODES = {"L": "L", "LA": "L", "1": "L", "CMYK": "CMYK"}
+# What may say how a PNG is turned: EXIF, ImageMagick's older form of it, and XMP.
+_PNG_ORIENTATION_CHUNKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,8 @@ class Decoder:
             ImageRejected: It is no image that is taken here, or over a limit.
         """
         with self._opened(body) as (image, media_type):
+            if image.format == "PNG" and _tells_more_after_pixels(body):
+                image.load()
             width, height = image.size
             if _orientation(image) in _SIDEWAYS:
                 width, height = height, width
@@ -88,9 +94,9 @@ class Decoder:
             side = max(at_least)
             # The picture may still be turned, so both sides have to be long enough.
             image.draft(None, (side, side))
-            orientation = _orientation(image)
             image.load()
-            picture = _flattened(_to_srgb(_reduced_depth(image)))
+            orientation = _orientation(image)
+            picture = _on_white(_reduced_depth(image))
             if orientation in _UPRIGHT:
                 picture = picture.transpose(_UPRIGHT[orientation])
             # What else the file carries (comments, profiles, text) must not reach an output.
@@ -149,10 +155,20 @@ def _rejection(error: Exception) -> ImageRejected:
     )
 
 
+def _tells_more_after_pixels(png: bytes) -> bool:
+    """Whether a PNG may hold its orientation behind its pixels, where only decoding finds it."""
+    pixels_at = png.find(b"IDAT")
+    return any(png.find(name, pixels_at) >= 0 for name in _PNG_ORIENTATION_CHUNKS)
+
+
 def _orientation(image: Pillow.Image) -> int:
+    # Pillow turns a TIFF itself while it decodes it, and tells its size upright from the start.
+    if image.format == "TIFF":
+        return 1
     # A broken EXIF block says nothing about the pixels.
     with suppress(SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+        # Not `image.getexif()`: a PNG's decodes the picture, and its faults would be lost here.
+        return int(Pillow.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
     return 1
 
 
@@ -165,31 +181,34 @@ def _reduced_depth(image: Pillow.Image) -> Pillow.Image:
     white = 255 if 1 < peak <= 255 else 1 if peak <= 1 else max(peak, 65535)
     if image.mode.startswith("I;16"):
         white = 65535
-    return deep.point(lambda value: value * (255 / white) + 0).convert("L")
+    reduced = deep.point(lambda value: value * (255 / white) + 0).convert("L")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        reduced.info["transparency"] = int(transparent * 255 / white)
+    return reduced
+
+
+def _on_white(image: Pillow.Image) -> Pillow.Image:
+    """Mode RGB in sRGB, with whatever is transparent on white."""
+    colours = _to_srgb(image.convert(_PROFILED_MODES.get(image.mode, "RGB"))).convert("RGB")
+    if not image.has_transparency_data:
+        return colours
+    with_alpha = image if "A" in image.getbands() else image.convert("RGBA")
+    canvas = Pillow.new("RGB", image.size, _WHITE)
+    canvas.paste(colours, mask=with_alpha.getchannel("A"))
+    return canvas
 
 
 def _to_srgb(image: Pillow.Image) -> Pillow.Image:
     """The same colours in sRGB. A profile that cannot be applied is ignored, the image kept."""
     profile = image.info.get("icc_profile")
-    if not profile or image.mode not in {"RGB", "RGBA", "CMYK", "L"}:
+    if not profile:
         return image
-    mode = "RGBA" if image.mode == "RGBA" else "RGB"
     with suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode=mode
+            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
         if converted is not None:
-            converted.info = dict(image.info)
             return converted
     return image
-
-
-def _flattened(image: Pillow.Image) -> Pillow.Image:
-    """Mode RGB, with whatever is transparent on white."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    canvas = Pillow.new("RGB", image.size, _WHITE)
-    canvas.paste(image, mask=image.getchannel("A"))
-    return canvas

@@ -15,7 +15,7 @@ from chalicelib.inference.package import ModelPackage
 TOP_CLASSES = 5
 
 # Binary PPM as `imaging.render.to_ppm` writes it: no comments, 8 bits a channel.
-_PPM_HEADER = re.compile(rb"P6\s(\d+)\s(\d+)\s255\s")
+_PPM_HEADER = re.compile(rb"P6\s(\d{1,5})\s(\d{1,5})\s255\s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,7 @@ class Classifier:
         """
         description = self.package.description
         tensor = self._tensor(ppm)
-        (output,) = self._session.run([description.output.name], {description.input.name: tensor})
-        scores = np.asarray(output, dtype=np.float64).reshape(-1)
+        scores = self._scores(tensor)
         if not description.output.softmax:
             scores = softmax(scores / description.output.temperature)
         best = np.argsort(-scores, kind="stable")[:TOP_CLASSES]
@@ -53,6 +52,23 @@ class Classifier:
             model_name=description.name,
             model_version=description.version,
         )
+
+    def _scores(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Convention: what the graph says of one image; float64, (classes,)."""
+        description = self.package.description
+        session = self._session
+        try:
+            (output,) = session.run([description.output.name], {description.input.name: tensor})
+        # onnxruntime's exceptions share no base below Exception.
+        except Exception as error:
+            raise ModelError(
+                f"{self.package.folder / 'model.onnx'} does not take what the field input "
+                f"describes: {error}"
+            ) from error
+        scores = np.asarray(output, dtype=np.float64).reshape(-1)
+        if len(scores) != len(self.package.labels):
+            raise self._wrong_class_count(len(scores))
+        return scores
 
     @cached_property
     def _session(self) -> ort.InferenceSession:
@@ -87,10 +103,13 @@ class Classifier:
             )
         width = outputs[description.output.name].shape[-1]
         if isinstance(width, int) and width != len(self.package.labels):
-            raise ModelError(
-                f"labels.txt has {len(self.package.labels)} lines, "
-                f"but the graph's output has {width} classes."
-            )
+            raise self._wrong_class_count(width)
+
+    def _wrong_class_count(self, classes: int) -> ModelError:
+        return ModelError(
+            f"{self.package.folder / 'labels.txt'} has {len(self.package.labels)} lines, "
+            f"but the graph's output has {classes} classes."
+        )
 
     def _tensor(self, ppm: bytes) -> npt.NDArray[np.float32]:
         """Convention: NCHW, float32, normalised as the description says; (1, 3, height, width)."""
@@ -101,7 +120,9 @@ class Classifier:
         width, height = int(header[1]), int(header[2])
         if (width, height) != (description.input.width, description.input.height):
             raise ModelInputMismatch(f"The prepared image is {width} x {height} pixels.")
-        pixels = np.frombuffer(ppm, np.uint8, count=width * height * 3, offset=header.end())
+        if len(ppm) - header.end() != width * height * 3:
+            raise ModelInputMismatch("The prepared image has too few or too many pixels.")
+        pixels = np.frombuffer(ppm, np.uint8, offset=header.end())
         # (pixel * scale - mean) / std, folded into one multiplication and one addition.
         std = np.asarray(description.normalise.std, np.float32)
         factor = np.float32(description.normalise.scale) / std

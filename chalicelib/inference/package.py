@@ -18,6 +18,8 @@ from chalicelib.errors import ModelError
 
 Side = Annotated[int, Meta(ge=1, le=4096)]
 Channels = Annotated[list[float], Meta(min_length=3, max_length=3)]
+Positive = Annotated[float, Meta(gt=0)]
+Deviations = Annotated[list[Positive], Meta(min_length=3, max_length=3)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +47,9 @@ class ResizeRule:
 class Normalisation:
     """``(pixel * scale - mean) / std`` for each channel, of pixels from 0 to 255."""
 
-    scale: float
+    scale: Positive
     mean: Channels
-    std: Channels
+    std: Deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class OutputDescription:
 
     name: str
     softmax: bool
-    temperature: Annotated[float, Meta(gt=0)] = 1.0
+    temperature: Positive = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +118,12 @@ class ModelPackage:
         """
         try:
             description = msgspec.json.decode(_read(folder, "model.json"), type=ModelDescription)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ModelError(f"{folder / 'model.json'} is wrong: {error}.") from None
-        labels = tuple(_read(folder, "labels.txt").decode().splitlines())
+        try:
+            labels = tuple(_read(folder, "labels.txt").decode("utf-8").splitlines())
+        except UnicodeDecodeError:
+            raise ModelError(f"{folder / 'labels.txt'} is not in UTF-8.") from None
         if not labels or not all(label.strip() for label in labels):
             raise ModelError(f"{folder / 'labels.txt'} has an empty line, or no label at all.")
         return cls(folder=folder, description=description, labels=labels)
@@ -132,7 +137,8 @@ class ModelPackage:
         """
         try:
             folder = importlib.resources.files(package)
-        except ModuleNotFoundError:
+        # A name that begins with a dot, or none at all, is no package's either.
+        except (ModuleNotFoundError, TypeError, ValueError):
             raise ModelError(f"There is no Python package {package!r} with a model.") from None
         return cls.load(Path(str(folder)))
 

@@ -1,0 +1,575 @@
+"""In-memory edges: the rules of the real ones, and a record of what was asked of them.
+
+`tests/contract` runs the same tests against these and against the real classes on the local AWS,
+so a fake that is kinder than AWS fails there.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+
+from chalicelib.aws.idempotency_table import Claim, IdempotencyTable
+from chalicelib.aws.image_table import ImageTable
+from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
+from chalicelib.aws.parameters import SecretParameter
+from chalicelib.aws.queues import Queue
+from chalicelib.errors import (
+    IdempotencyInProgress,
+    IdempotencyKeyReused,
+    ImageExists,
+    ImageNotFound,
+    NotRetryable,
+    ObjectMissing,
+    ServiceUnavailable,
+    Superseded,
+)
+from chalicelib.images import (
+    ConversionStatus,
+    Failure,
+    Image,
+    Original,
+    Output,
+    Prediction,
+    Source,
+    Status,
+)
+from chalicelib.messages import ImageMessage
+
+type Phase = Literal["before", "after"]
+
+
+class Crash(BaseException):
+    """The process died here: none of its own code runs any more."""
+
+
+def unavailable() -> None:
+    """An action for `Trail.at`: AWS does not answer."""
+    raise ServiceUnavailable("made to fail")
+
+
+def crash() -> None:
+    """An action for `Trail.at`: the process dies."""
+    raise Crash
+
+
+class Trail:
+    """The calls of all edges that share it, in order.
+
+    An action can be hung on one of them: before it, the call is never made where
+    the action raises; after it, the call was made and its answer is lost.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.fired: list[int] = []
+        self._actions: dict[tuple[int, Phase], Callable[[], None]] = {}
+        self._named: dict[tuple[str, Phase], Callable[[], None]] = {}
+
+    def at(self, number: int, phase: Phase, action: Callable[[], None]) -> None:
+        """Do this once, at the call with this number, counted from 0 over all edges."""
+        self._actions[number, phase] = action
+
+    def at_next(self, name: str, phase: Phase, action: Callable[[], None]) -> None:
+        """Do this once, at the next call with this name."""
+        self._named[name, phase] = action
+
+    @contextmanager
+    def call(self, name: str) -> Iterator[None]:
+        """One call to an edge."""
+        number = len(self.calls)
+        self.calls.append(name)
+        self._fire(number, name, "before")
+        try:
+            yield
+        finally:
+            # Whatever the answer is, also a refusal, it can be lost.
+            self._fire(number, name, "after")
+
+    def _fire(self, number: int, name: str, phase: Phase) -> None:
+        for action in (
+            self._actions.pop((number, phase), None),
+            self._named.pop((name, phase), None),
+        ):
+            if action is not None:
+                self.fired.append(number)
+                action()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tombstone:
+    """What is left of a deleted row."""
+
+    source: Source | None
+    removing: bool
+
+
+class FakeImageTable(ImageTable):
+    """Rows in a dictionary. ``history`` holds every row as it was written, in order."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.rows: dict[str, Image | Tombstone] = {}
+        self.history: list[Image] = []
+        self.trail = Trail() if trail is None else trail
+
+    def create(self, image: Image) -> None:
+        with self.trail.call("images.create"):
+            if image.image_id in self.rows:
+                raise ImageExists(image.image_id)
+            self._put(image)
+
+    def get(self, image_id: str) -> Image:
+        with self.trail.call("images.get"):
+            row = self.rows.get(image_id)
+            if not isinstance(row, Image):
+                raise ImageNotFound(image_id)
+            return row
+
+    def accept(
+        self, image_id: str, *, generation: str, source: Source, size_bytes: int, now_ms: int
+    ) -> Image:
+        with self.trail.call("images.accept"):
+            row = self.rows.get(image_id)
+            if row is None:
+                raise ImageNotFound(image_id)
+            if isinstance(row, Tombstone):
+                raise Superseded("deleted", gone=True)
+            if row.status in {Status.PENDING_UPLOAD, Status.EXPIRED} and row.generation is None:
+                return self._put(
+                    replace(
+                        row,
+                        status=Status.QUEUED,
+                        generation=generation,
+                        source=source,
+                        original=replace(row.original, bytes=size_bytes),
+                        link_expires_at=None,
+                        updated_at_ms=now_ms,
+                    )
+                )
+            if row.generation != generation:
+                raise Superseded("another version was accepted")
+            return row
+
+    def start(self, message: ImageMessage, status: Status, *, now_ms: int) -> Image:
+        with self.trail.call("images.start"):
+            row = self._row_of(message)
+            startable = (*status.before(), status)
+            if row.attempt == message.attempt - 1 and row.status.failed:
+                row = _retried(row, row.retry_from, now_ms)
+            if row.attempt != message.attempt or row.status not in startable:
+                raise Superseded("over, or of another attempt")
+            return self._put(
+                replace(row, status=status, error=None, last_error=None, updated_at_ms=now_ms)
+            )
+
+    def describe(self, message: ImageMessage, original: Original, *, now_ms: int) -> None:
+        with self.trail.call("images.describe"):
+            row = self._row_of(message)
+            if row.attempt != message.attempt or row.status.final:
+                raise Superseded("ended, or of another attempt")
+            known = _merged(row.original, original)
+            self._put(replace(row, original=known, updated_at_ms=now_ms))
+
+    def finish(
+        self,
+        message: ImageMessage,
+        status: Status,
+        *,
+        now_ms: int,
+        timings_ms: Mapping[str, int],
+        original: Original | None = None,
+        model_input_key: str | None = None,
+        prediction: Prediction | None = None,
+        results_key: str | None = None,
+    ) -> Image:
+        with self.trail.call("images.finish"):
+            row = self._row_of(message)
+            if row.attempt != message.attempt:
+                raise Superseded("of another attempt")
+            found = replace(
+                row,
+                updated_at_ms=now_ms,
+                timings_ms={**row.timings_ms, **timings_ms},
+                original=_merged(row.original, original),
+                model_input_key=model_input_key or row.model_input_key,
+                prediction=prediction or row.prediction,
+                results_key=results_key or row.results_key,
+            )
+            if row.status in status.before():
+                return self._put(replace(found, status=status, last_error=None))
+            if status.final:
+                raise Superseded("ended before")
+            return self._put(found)
+
+    def fail(
+        self,
+        message: ImageMessage,
+        status: Status,
+        failure: Failure,
+        *,
+        now_ms: int,
+        original: Original | None = None,
+    ) -> Image:
+        with self.trail.call("images.fail"):
+            row = self._row_of(message)
+            if row.attempt != message.attempt or row.status not in status.before():
+                raise Superseded("ended before, or of another attempt")
+            conversion = row.conversion_status
+            if status is Status.PREPROCESSING_FAILED:
+                conversion = ConversionStatus.FAILED
+            return self._put(
+                replace(
+                    row,
+                    status=status,
+                    conversion_status=conversion,
+                    error=failure,
+                    last_error=None,
+                    original=_merged(row.original, original),
+                    updated_at_ms=now_ms,
+                )
+            )
+
+    def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
+        with self.trail.call("images.note_fault"):
+            row = self._row_of(message)
+            if row.attempt != message.attempt or row.status.final:
+                raise Superseded("ended, or of another attempt")
+            self._put(replace(row, last_error=fault, updated_at_ms=now_ms))
+
+    def retry(self, image: Image, status: Status, *, now_ms: int) -> Image:
+        with self.trail.call("images.retry"):
+            row = self.rows.get(image.image_id)
+            if not isinstance(row, Image):
+                raise ImageNotFound(image.image_id)
+            if row.attempt == image.attempt and row.status.failed:
+                return self._put(_retried(row, status, now_ms))
+            if row.attempt == image.attempt + 1:
+                return row
+            raise NotRetryable(row.status)
+
+    def begin_removal(self, image_id: str, *, now: int) -> Source | None:
+        with self.trail.call("images.begin_removal"):
+            row = self.rows.get(image_id)
+            if row is None or (isinstance(row, Tombstone) and not row.removing):
+                raise ImageNotFound(image_id)
+            self.rows[image_id] = Tombstone(source=row.source, removing=True)
+            return row.source
+
+    def finish_removal(self, image_id: str) -> None:
+        with self.trail.call("images.finish_removal"):
+            self.rows[image_id] = Tombstone(source=None, removing=False)
+
+    def page(
+        self, *, status: Status | None, limit: int, before: str | None
+    ) -> tuple[list[Image], str | None]:
+        with self.trail.call("images.page"):
+            ordered = sorted(
+                (f"{row.created_at_ms:013d}#{row.image_id}", row.image_id)
+                for row in self.rows.values()
+                if isinstance(row, Image) and status in (None, row.status)
+            )
+            wanted = [entry for entry in reversed(ordered) if before is None or entry[0] < before]
+            shown = wanted[:limit]
+            images = [row for _, key in shown if isinstance(row := self.rows[key], Image)]
+            return images, shown[-1][0] if len(wanted) > limit else None
+
+    def check(self) -> None:
+        with self.trail.call("images.check"):
+            pass
+
+    def _row_of(self, message: ImageMessage) -> Image:
+        row = self.rows.get(message.image_id)
+        if not isinstance(row, Image):
+            raise Superseded("deleted", gone=True)
+        if row.generation != message.generation:
+            raise Superseded("of another generation")
+        return row
+
+    def _put(self, image: Image) -> Image:
+        self.rows[image.image_id] = image
+        self.history.append(image)
+        return image
+
+
+def _merged(known: Original, found: Original | None) -> Original:
+    facts = {} if found is None else msgspec.to_builtins(found)
+    return replace(known, **{name: value for name, value in facts.items() if value is not None})
+
+
+def _retried(row: Image, status: Status, now_ms: int) -> Image:
+    conversion = row.conversion_status
+    if conversion is ConversionStatus.FAILED:
+        wanted = row.wants(Output.FORMATS)
+        conversion = ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
+    return replace(
+        row,
+        status=status,
+        attempt=row.attempt + 1,
+        conversion_status=conversion,
+        error=None,
+        last_error=None,
+        updated_at_ms=now_ms,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of an object; a delete marker has no object."""
+
+    version_id: str | None
+    stored: StoredObject | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A link that was handed out, with everything that it was made from."""
+
+    method: Literal["POST", "PUT", "GET"]
+    key: str
+    expires_in: int
+    content_type: str | None = None
+    max_bytes: int | None = None
+
+
+class FakeObjectStore(ObjectStore):
+    """A bucket. ``versions`` holds the versions of each key, oldest first."""
+
+    def __init__(
+        self, trail: Trail | None = None, *, versioned: bool = True, label: str = "bucket"
+    ) -> None:
+        self.versions: dict[str, list[Version]] = {}
+        self.links: list[Link] = []
+        self.trail = Trail() if trail is None else trail
+        self.label = label
+        self._versioned = versioned
+        self._made = 0
+
+    @property
+    def objects(self) -> dict[str, bytes]:
+        """The current objects by key, as a client that lists the bucket sees them."""
+        return {
+            key: newest.stored.body
+            for key, versions in self.versions.items()
+            if versions and (newest := versions[-1]).stored is not None
+        }
+
+    def get(self, key: str, *, version_id: str | None = None) -> StoredObject:
+        with self.trail.call(f"{self.label}.get"):
+            return self._stored(key, version_id)
+
+    def size(self, key: str, *, version_id: str | None = None) -> int:
+        with self.trail.call(f"{self.label}.size"):
+            return len(self._stored(key, version_id).body)
+
+    def put(self, key: str, body: bytes, *, content_type: str) -> str | None:
+        with self.trail.call(f"{self.label}.put"):
+            stored = StoredObject(body=body, content_type=content_type)
+            return self._append(key, stored)
+
+    def delete(self, key: str, *, version_id: str | None = None) -> None:
+        with self.trail.call(f"{self.label}.delete"):
+            if version_id is not None:
+                self._remove(key, {version_id})
+            elif self._versioned:
+                self._append(key, None)
+            else:
+                self.versions.pop(key, None)
+
+    def delete_prefix(self, prefix: str) -> int:
+        with self.trail.call(f"{self.label}.delete_prefix"):
+            keys = [key for key in self.versions if key.startswith(prefix)]
+            return sum(len(self.versions.pop(key)) for key in keys)
+
+    def check(self) -> None:
+        with self.trail.call(f"{self.label}.check"):
+            pass
+
+    def upload_form(
+        self, key: str, *, content_type: str | None, max_bytes: int, expires_in: int
+    ) -> UploadForm:
+        link = Link(
+            method="POST",
+            key=key,
+            expires_in=expires_in,
+            content_type=content_type,
+            max_bytes=max_bytes,
+        )
+        with self.trail.call(f"{self.label}.upload_form"):
+            self.links.append(link)
+        return UploadForm(
+            url=f"https://{self.label}.test/",
+            fields={"key": key, "Content-Type": content_type or "image/*"},
+        )
+
+    def upload_url(self, key: str, *, expires_in: int) -> str:
+        with self.trail.call(f"{self.label}.upload_url"):
+            self.links.append(Link(method="PUT", key=key, expires_in=expires_in))
+        return f"https://{self.label}.test/{key}?put"
+
+    def download_url(self, key: str, *, content_type: str, expires_in: int) -> str:
+        link = Link(method="GET", key=key, expires_in=expires_in, content_type=content_type)
+        with self.trail.call(f"{self.label}.download_url"):
+            self.links.append(link)
+        return f"https://{self.label}.test/{key}?get"
+
+    def _stored(self, key: str, version_id: str | None) -> StoredObject:
+        for version in reversed(self.versions.get(key, [])):
+            if version_id in (None, version.version_id):
+                if version.stored is None:
+                    break
+                return version.stored
+        raise ObjectMissing(key)
+
+    def _append(self, key: str, stored: StoredObject | None) -> str | None:
+        if not self._versioned:
+            self.versions[key] = [Version(version_id=None, stored=stored)]
+            return None
+        self._made += 1
+        version_id = f"version-{self._made}"
+        self.versions.setdefault(key, []).append(Version(version_id=version_id, stored=stored))
+        return version_id
+
+    def _remove(self, key: str, version_ids: set[str]) -> None:
+        kept = [v for v in self.versions.pop(key, []) if v.version_id not in version_ids]
+        if kept:
+            self.versions[key] = kept
+
+
+@dataclass
+class Held:
+    """A message in a queue."""
+
+    body: str
+    receives: int = 0
+    visible: bool = True
+
+
+class FakeQueue(Queue):
+    """A queue. ``sent`` holds every body ever sent, ``held`` what is in it, by receipt handle."""
+
+    def __init__(self, trail: Trail | None = None, *, label: str = "queue") -> None:
+        self.sent: list[str] = []
+        self.held: dict[str, Held] = {}
+        self.postponed: dict[str, int] = {}
+        self.trail = Trail() if trail is None else trail
+        self.label = label
+
+    def send(self, body: str) -> None:
+        with self.trail.call(f"{self.label}.send"):
+            self.held[f"{self.label}-{len(self.sent)}"] = Held(body=body)
+            self.sent.append(body)
+
+    def delete(self, receipt_handles: Sequence[str]) -> None:
+        with self.trail.call(f"{self.label}.delete"):
+            self.removed(receipt_handles)
+
+    def postpone(self, receipt_handle: str, seconds: int) -> None:
+        with self.trail.call(f"{self.label}.postpone"):
+            self.postponed[receipt_handle] = seconds
+            self.held[receipt_handle].visible = seconds == 0
+
+    def waiting(self) -> int:
+        with self.trail.call(f"{self.label}.waiting"):
+            return sum(message.visible for message in self.held.values())
+
+    def receive(self, most: int = 10) -> list[dict[str, Any]]:
+        """What a poller gets: records as in a Lambda event, invisible from now on."""
+        records: list[dict[str, Any]] = []
+        for handle, message in self.held.items():
+            if message.visible and len(records) < most:
+                message.visible = False
+                message.receives += 1
+                records.append(
+                    {
+                        "messageId": f"id-of-{handle}",
+                        "receiptHandle": handle,
+                        "body": message.body,
+                        "attributes": {
+                            "ApproximateReceiveCount": str(message.receives),
+                            "SentTimestamp": "1795000000000",
+                        },
+                    }
+                )
+        return records
+
+    def duplicate(self) -> None:
+        """Deliver everything that is in the queue once more, as SQS may."""
+        for handle, message in list(self.held.items()):
+            self.held[f"{handle}-again"] = Held(body=message.body)
+
+    def removed(self, receipt_handles: Sequence[str]) -> None:
+        """As the poller removes what a handler returned from without an error."""
+        for handle in receipt_handles:
+            self.held.pop(handle, None)
+
+    def reappear(self) -> None:
+        """The visibility timeout of everything in flight is over."""
+        for message in self.held.values():
+            message.visible = True
+
+
+@dataclass
+class ClaimRow:
+    """A claimed key."""
+
+    fingerprint: str
+    subject_id: str
+    lease_until: int
+    expires_at: int
+    answer: str | None = None
+
+
+class FakeIdempotencyTable(IdempotencyTable):
+    """Claims in a dictionary."""
+
+    def __init__(
+        self, trail: Trail | None = None, *, kept_seconds: int = 86400, lease_seconds: int = 35
+    ) -> None:
+        self.claims: dict[str, ClaimRow] = {}
+        self.trail = Trail() if trail is None else trail
+        self._kept = kept_seconds
+        self._lease = lease_seconds
+
+    def claim(self, key: str, fingerprint: str, *, subject_id: str, now: int) -> Claim:
+        with self.trail.call("idempotency.claim"):
+            row = self.claims.get(key)
+            if row is None or row.expires_at < now:
+                self.claims[key] = ClaimRow(
+                    fingerprint=fingerprint,
+                    subject_id=subject_id,
+                    lease_until=now + self._lease,
+                    expires_at=now + self._kept,
+                )
+                return Claim(subject_id=subject_id)
+            if row.fingerprint != fingerprint:
+                raise IdempotencyKeyReused
+            if row.answer is not None:
+                return Claim(subject_id=row.subject_id, answer=row.answer)
+            if row.lease_until >= now:
+                raise IdempotencyInProgress(row.lease_until - now + 1)
+            row.lease_until = now + self._lease
+            return Claim(subject_id=row.subject_id)
+
+    def settle(self, key: str, answer: str) -> None:
+        with self.trail.call("idempotency.settle"):
+            if key in self.claims:
+                self.claims[key].answer = answer
+
+    def release(self, key: str) -> None:
+        with self.trail.call("idempotency.release"):
+            self.claims.pop(key, None)
+
+
+class FakeSecret(SecretParameter):
+    """A secret in a dictionary that stands for SSM."""
+
+    def __init__(
+        self, parameters: dict[str, str] | None = None, *, label: str = "/test/secret"
+    ) -> None:
+        self.parameters: dict[str, str] = {} if parameters is None else parameters
+        self.label = label
+
+    def value(self) -> str:
+        return self.parameters.setdefault(self.label, f"secret-{len(self.parameters)}-of-a-test")

@@ -1,0 +1,274 @@
+"""The pipeline on fakes: one place to put an upload in and to watch what comes out."""
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote_plus
+
+from PIL import Image as Pillow
+
+from chalicelib import messages
+from chalicelib.api.cursors import Cursors
+from chalicelib.api.idempotency import Idempotency
+from chalicelib.api.image_view import ImageView
+from chalicelib.api.images import ImagesApi
+from chalicelib.batch import Batch, BatchFailed, Stage
+from chalicelib.errors import ModelInputMismatch
+from chalicelib.images import (
+    ConversionStatus,
+    Image,
+    Original,
+    Output,
+    Prediction,
+    Status,
+    new_image_id,
+    source_key,
+)
+from chalicelib.imaging.limits import Limits
+from chalicelib.imaging.render import ModelInputShape
+from chalicelib.inference.classifier import Classifier
+from chalicelib.messages import ImageMessage
+from chalicelib.pipeline.bury import Bury
+from chalicelib.pipeline.infer import Infer
+from chalicelib.pipeline.ingest import Ingest
+from chalicelib.pipeline.preprocess import Preprocess
+from chalicelib.settings import Settings
+from tests.fakes import (
+    Crash,
+    FakeIdempotencyTable,
+    FakeImageTable,
+    FakeObjectStore,
+    FakeQueue,
+    FakeSecret,
+    Trail,
+)
+
+BUCKET = "uploads-bucket"
+PREDICTION = Prediction(
+    classes=("ship", "truck"), probabilities=(0.7, 0.2), model_name="test", model_version="1"
+)
+SETTINGS = Settings(
+    stage="test",
+    uploads_bucket=BUCKET,
+    renditions_bucket="renditions-bucket",
+    images_table="images",
+    idempotency_table="idempotency",
+    preprocessing_queue="preprocessing",
+    inference_queue="inference",
+    signing_secret_parameter="/secret",
+)
+# More deliveries than any test needs: a loop that comes this far goes round in circles.
+_PATIENCE = 20
+
+
+def photo(colour: str = "teal", *, size: tuple[int, int] = (40, 30), kind: str = "JPEG") -> bytes:
+    """A small picture of one colour."""
+    buffer = io.BytesIO()
+    Pillow.new("RGB", size, colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+PHOTO = photo()
+
+
+class FakeClassifier(Classifier):
+    """Says the same of every picture of the right size; ``seen`` holds what it was shown."""
+
+    def __init__(self, side: int = 8) -> None:
+        self.seen: list[bytes] = []
+        self._header = f"P6\n{side} {side}\n255\n".encode()
+
+    def predict(self, ppm: bytes) -> Prediction:
+        if not ppm.startswith(self._header):
+            raise ModelInputMismatch("The prepared image is of another size.")
+        self.seen.append(ppm)
+        return PREDICTION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A version of an object that was put into the uploads bucket."""
+
+    key: str
+    version_id: str | None
+    size_bytes: int
+
+    def record(self, *, name: str = "ObjectCreated:Put", raw_key: str | None = None) -> Any:
+        """The record of its event, with the key as S3 encodes it."""
+        entry = {
+            "key": quote_plus(self.key, safe="/") if raw_key is None else raw_key,
+            "size": self.size_bytes,
+            "eTag": "0123456789abcdef0123456789abcdef",
+            "sequencer": "0055AED6DCD90281E5",
+        }
+        if self.version_id is not None:
+            entry["versionId"] = self.version_id
+        return {
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "eventName": name,
+            "s3": {"bucket": {"name": BUCKET}, "object": entry},
+        }
+
+    def event(self) -> Any:
+        """Its event."""
+        return {"Records": [self.record()]}
+
+
+class World:
+    """All stages over fakes that share one trail."""
+
+    def __init__(self, *, versioned: bool = True, max_bytes: int = 1_000_000) -> None:
+        self.trail = Trail()
+        self.images = FakeImageTable(self.trail)
+        self.uploads = FakeObjectStore(self.trail, versioned=versioned, label="uploads")
+        self.renditions = FakeObjectStore(self.trail, versioned=False, label="renditions")
+        self.preprocessing_queue = FakeQueue(self.trail, label="preprocessing")
+        self.inference_queue = FakeQueue(self.trail, label="inference")
+        self.claims = FakeIdempotencyTable(self.trail)
+        self.classifier = FakeClassifier()
+        self.ingest = Ingest(
+            images=self.images,
+            uploads=self.uploads,
+            preprocessing_queue=self.preprocessing_queue,
+        )
+        self.preprocess = Preprocess(
+            images=self.images,
+            uploads=self.uploads,
+            inference_queue=self.inference_queue,
+            limits=Limits(max_bytes=max_bytes, max_pixels=10_000, max_side=1000),
+            shape=ModelInputShape(width=8, height=8, shortest_edge=9, filter="bilinear"),
+        )
+        self.infer = Infer(
+            images=self.images,
+            uploads=self.uploads,
+            renditions=self.renditions,
+            classifier=self.classifier,
+        )
+        self.bury = Bury(images=self.images, archive=self.uploads)
+        self.api = ImagesApi(
+            settings=SETTINGS,
+            images=self.images,
+            uploads=self.uploads,
+            renditions=self.renditions,
+            queue_of=self.queue_of,
+            view=ImageView(renditions=self.renditions, link_seconds=60),
+            cursors=Cursors(secret=FakeSecret().value),
+            idempotency=Idempotency(table=self.claims, new_id=new_image_id),
+        )
+
+    def queue_of(self, status: Status) -> FakeQueue:
+        """The queue whose worker takes up an image that stands at this status."""
+        if status is Status.PREPROCESSED:
+            return self.inference_queue
+        return self.preprocessing_queue
+
+    def create(self, *, outputs: Sequence[Output] = tuple(Output)) -> str:
+        """A row that waits for its upload, as ``POST /images`` makes it."""
+        image_id = new_image_id()
+        self.images.rows[image_id] = Image(
+            image_id=image_id,
+            status=Status.PENDING_UPLOAD,
+            conversion_status=ConversionStatus.PENDING,
+            created_at_ms=1_795_000_000_000,
+            updated_at_ms=1_795_000_000_000,
+            outputs=tuple(outputs),
+            original=Original(filename="cat.jpg"),
+            link_expires_at=1_795_000_900,
+        )
+        return image_id
+
+    def store(self, key: str, body: bytes = PHOTO) -> Stored:
+        """Put an object into the uploads bucket without leaving a trace in the trail."""
+        silent, self.uploads.trail = self.uploads.trail, Trail()
+        version_id = self.uploads.put(key, body, content_type="image/jpeg")
+        self.uploads.trail = silent
+        return Stored(key=key, version_id=version_id, size_bytes=len(body))
+
+    def upload(self, image_id: str, body: bytes = PHOTO) -> Stored:
+        """Use the upload link of an image."""
+        return self.store(source_key(image_id), body)
+
+    def row(self, image_id: str) -> Image:
+        """The row of an image that is there."""
+        row = self.images.rows[image_id]
+        assert isinstance(row, Image), row
+        return row
+
+    @property
+    def only_row(self) -> Image:
+        """The one row there is."""
+        [image_id] = self.images.rows
+        return self.row(image_id)
+
+    def deliver_event(self, event: Any) -> None:
+        """Deliver an S3 event as Lambda does: again, until it is taken in."""
+        for _ in range(_PATIENCE):
+            with suppress(ExceptionGroup, Crash):
+                self.ingest(event)
+                return
+        raise AssertionError("the event was never taken in")
+
+    def poll(self, queue: FakeQueue, stage: Stage) -> bool:
+        """Deliver one message as Lambda does; whether there was one.
+
+        What fails, or kills its process, comes again.
+        """
+        queue.reappear()
+        records = queue.receive(1)
+        if not records:
+            return False
+        batch = Batch(name=queue.label, queue=queue, faults=self.images, retry_base_seconds=1)
+        with suppress(BatchFailed, Crash):
+            batch.run({"Records": records}, lambda: stage)
+            queue.removed([record["receiptHandle"] for record in records])
+        return True
+
+    def work(self) -> None:
+        """Deliver all messages until both queues are empty."""
+        for _ in range(_PATIENCE):
+            busy = self.poll(self.preprocessing_queue, self.preprocess)
+            busy = self.poll(self.inference_queue, self.infer) or busy
+            if not busy:
+                return
+        raise AssertionError("the queues never got empty")
+
+    def run(self, upload: Stored) -> None:
+        """From an upload to the end."""
+        self.deliver_event(upload.event())
+        self.work()
+
+    def completed(self) -> str:
+        """An image that went all the way."""
+        image_id = self.create()
+        self.run(self.upload(image_id))
+        assert self.row(image_id).status is Status.COMPLETED
+        return image_id
+
+    @property
+    def sent(self) -> list[ImageMessage]:
+        """All messages ever sent, of both queues."""
+        bodies = [*self.preprocessing_queue.sent, *self.inference_queue.sent]
+        return [messages.decode(body) for body in bodies]
+
+    def assert_statuses_never_went_back(self) -> None:
+        """Within an attempt of an image the status only ever rises."""
+        reached: dict[tuple[str, int], Status] = {}
+        for image in self.images.history:
+            before = reached.get((image.image_id, image.attempt), image.status)
+            assert image.status.rank >= before.rank, (before, image.status)
+            assert image.status is before or not before.final, (before, image.status)
+            reached[image.image_id, image.attempt] = image.status
+
+
+def first_message(image: Image, *, attempt: int | None = None) -> ImageMessage:
+    """A message about an image as it stands."""
+    assert image.generation is not None
+    return ImageMessage(
+        image_id=image.image_id,
+        generation=image.generation,
+        attempt=image.attempt if attempt is None else attempt,
+        queued_at_ms=1_795_000_000_000,
+    )
