@@ -561,6 +561,11 @@ class FakeIdempotencyTable(IdempotencyTable):
         with self.trail.call("idempotency.release"):
             self.claims.pop(key, None)
 
+    def end_lease(self, key: str) -> None:
+        with self.trail.call("idempotency.end_lease"):
+            if key in self.claims:
+                self.claims[key].lease_until = 0
+
 
 class FakeSecret(SecretParameter):
     """A secret in a dictionary that stands for SSM."""

@@ -4,12 +4,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chalicelib.api.http import Answer, Request
 from chalicelib.aws.idempotency_table import IdempotencyTable
 from chalicelib.clock import now_seconds
-from chalicelib.errors import InvalidRequest, RequestError
+from chalicelib.errors import InvalidRequest, RequestError, ServiceUnavailable
 
 HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotent-Replayed"
@@ -62,6 +63,11 @@ class Idempotency:
         except RequestError:
             # Nothing was made: a corrected request may use the key.
             self.table.release(scoped)
+            raise
+        except ServiceUnavailable:
+            # The client is told to come again soon, and must not be told then that it is too soon.
+            with suppress(ServiceUnavailable):
+                self.table.end_lease(scoped)
             raise
         kept = {"status": answer.status, "body": answer.body, "headers": dict(answer.headers)}
         self.table.settle(scoped, json.dumps(kept))

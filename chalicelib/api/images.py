@@ -6,6 +6,7 @@ import mimetypes
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -59,14 +60,15 @@ FIELDS: Mapping[str, Any] = {
     "content_type": ContentType,
     "image_base64": str,
     "outputs": Outputs,
-    "metadata": dict[str, str],
+    # DynamoDB takes no empty name.
+    "metadata": dict[Annotated[str, Meta(min_length=1)], str],
 }
 _RULES: Mapping[str, str] = {
     "filename": "must be a text of 1 to 255 printable characters",
     "content_type": "must be an image type such as image/jpeg",
     "image_base64": "must be a text in base64",
     "outputs": "must be a list of at least one of predictions, renditions, formats",
-    "metadata": "must be a flat object of texts",
+    "metadata": "must be a flat object of texts with names",
 }
 
 
@@ -354,7 +356,8 @@ def _outputs(fields: Mapping[str, Any]) -> tuple[Output, ...]:
 
 
 def _type_of_name(filename: str | None) -> str | None:
-    guessed = mimetypes.guess_type(filename or "")[0]
+    # The suffix alone: given a whole name, mimetypes would read a data URL out of it.
+    guessed = mimetypes.guess_type(f"x{PurePosixPath(filename or '').suffix}")[0]
     return guessed if guessed is not None and guessed.startswith("image/") else None
 
 

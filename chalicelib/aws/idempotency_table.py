@@ -98,6 +98,20 @@ class IdempotencyTable:
         with translated():
             self.table.delete_item(Key={"idempotency_key": key})
 
+    def end_lease(self, key: str) -> None:
+        """Let the next try take over a claim whose work broke off; it keeps the id."""
+        with translated():
+            try:
+                self.table.update_item(
+                    Key={"idempotency_key": key},
+                    UpdateExpression="SET lease_until = :past",
+                    ConditionExpression="attribute_exists(idempotency_key)",
+                    ExpressionAttributeValues={":past": 0},
+                )
+            except ClientError as error:
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
+
     def _known(self, row: dict[str, Any], key: str, fingerprint: str, *, now: int) -> Claim:
         if not row:
             # Released between the two calls by the process that held it.

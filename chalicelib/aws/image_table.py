@@ -11,15 +11,17 @@ message about it can be left. Without it a late event would bring it back.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from boto3.dynamodb.conditions import Attr, ConditionBase, Key
-from boto3.dynamodb.types import TypeDeserializer
+from boto3.dynamodb.conditions import Attr, ConditionBase
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import error_code, translated
+from chalicelib.aws.image_index import ImageIndex
+from chalicelib.aws.image_rows import facts_of, image_of, item_of
+from chalicelib.aws.row_writer import Refused, RowWriter
 from chalicelib.errors import ImageExists, ImageNotFound, NotRetryable, Superseded
 from chalicelib.images import (
     ConversionStatus,
@@ -30,15 +32,11 @@ from chalicelib.images import (
     Prediction,
     Source,
     Status,
-    shard_of,
 )
 from chalicelib.messages import ImageMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
-
-BY_STATUS_INDEX = "by_status"
-BY_CREATION_INDEX = "by_creation"
 
 # Longer than a message can live: 4 days in a queue and 14 among the dead letters.
 TOMBSTONE_SECONDS = 20 * 24 * 3600
@@ -68,7 +66,7 @@ class ImageTable:
         Raises:
             ImageExists: There is a row, or the tombstone of one, with this id.
         """
-        item = _item(image) | self._index_keys(image)
+        item = item_of(image) | self._index.keys_of(image)
         if image.link_expires_at is not None:
             item["expires_at"] = image.link_expires_at + UNUSED_SECONDS
         with translated():
@@ -90,7 +88,7 @@ class ImageTable:
         item = answer.get("Item")
         if item is None or "status" not in item:
             raise ImageNotFound(image_id)
-        return _image(item)
+        return image_of(item)
 
     def accept(
         self, image_id: str, *, generation: str, source: Source, size_bytes: int, now_ms: int
@@ -105,7 +103,7 @@ class ImageTable:
             Superseded: The image was deleted, or another version was accepted before.
         """
         try:
-            return self._write(
+            return self._writer.write(
                 image_id,
                 Attr("status").is_in([Status.PENDING_UPLOAD, Status.EXPIRED])
                 & Attr("generation").not_exists(),
@@ -118,12 +116,12 @@ class ImageTable:
                 },
                 remove=["expires_at", "link_expires_at"],
             )
-        except _Refused as refused:
+        except Refused as refused:
             if refused.item is None:
                 raise ImageNotFound(image_id) from None
             if "status" not in refused.item:
                 raise Superseded(f"image {image_id} was deleted", gone=True) from None
-            known = _image(refused.item)
+            known = image_of(refused.item)
             if known.generation != generation:
                 raise Superseded(
                     f"image {image_id} was made from version {known.generation!r} already"
@@ -142,7 +140,7 @@ class ImageTable:
         startable = [*status.before(), status]
 
         def begin() -> Image:
-            return self._write_for(
+            return self._writer.write_for(
                 message,
                 Attr("attempt").eq(message.attempt) & Attr("status").is_in(startable),
                 now_ms=now_ms,
@@ -164,12 +162,12 @@ class ImageTable:
         Raises:
             Superseded: The image ended, was deleted, or belongs to another attempt.
         """
-        self._write_for(
+        self._writer.write_for(
             message,
             Attr("attempt").eq(message.attempt)
             & Attr("status").is_in(list(Status.COMPLETED.before())),
             now_ms=now_ms,
-            set_values=_known_of(original),
+            set_values=facts_of(original),
         )
 
     def finish(
@@ -194,7 +192,7 @@ class ImageTable:
                 was to end here and has ended before.
         """
         facts: dict[str, Any] = {f"timings_ms.{step}": ms for step, ms in timings_ms.items()}
-        facts |= _known_of(original)
+        facts |= facts_of(original)
         optional = {
             "model_input_key": model_input_key,
             "prediction": prediction,
@@ -203,7 +201,7 @@ class ImageTable:
         facts |= {name: value for name, value in optional.items() if value is not None}
         same_attempt = Attr("attempt").eq(message.attempt)
         try:
-            return self._write_for(
+            return self._writer.write_for(
                 message,
                 same_attempt & Attr("status").is_in(list(status.before())),
                 now_ms=now_ms,
@@ -214,7 +212,7 @@ class ImageTable:
         except Superseded as superseded:
             if superseded.gone or status.final:
                 raise
-            return self._write_for(message, same_attempt, now_ms=now_ms, set_values=facts)
+            return self._writer.write_for(message, same_attempt, now_ms=now_ms, set_values=facts)
 
     def fail(
         self,
@@ -230,10 +228,10 @@ class ImageTable:
         Raises:
             Superseded: The image ended before, was deleted, or belongs to another attempt.
         """
-        facts: dict[str, Any] = {"error": failure, **_known_of(original)}
+        facts: dict[str, Any] = {"error": failure, **facts_of(original)}
         if status is Status.PREPROCESSING_FAILED:
             facts["conversion_status"] = ConversionStatus.FAILED
-        return self._write_for(
+        return self._writer.write_for(
             message,
             Attr("attempt").eq(message.attempt) & Attr("status").is_in(list(status.before())),
             now_ms=now_ms,
@@ -248,7 +246,7 @@ class ImageTable:
         Raises:
             Superseded: The image ended, was deleted, or belongs to another attempt.
         """
-        self._write_for(
+        self._writer.write_for(
             message,
             Attr("attempt").eq(message.attempt)
             & Attr("status").is_in(list(Status.COMPLETED.before())),
@@ -270,7 +268,7 @@ class ImageTable:
                 ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
             )
         try:
-            return self._write(
+            return self._writer.write(
                 image.image_id,
                 Attr("attempt").eq(image.attempt) & Attr("status").is_in(list(_FAILED_BY_STEP)),
                 now_ms=now_ms,
@@ -278,10 +276,10 @@ class ImageTable:
                 set_values={"attempt": image.attempt + 1, **conversion},
                 remove=["error", "last_error"],
             )
-        except _Refused as refused:
+        except Refused as refused:
             if refused.item is None or "status" not in refused.item:
                 raise ImageNotFound(image.image_id) from None
-            known = _image(refused.item)
+            known = image_of(refused.item)
             if known.attempt == image.attempt + 1:
                 # The worker was quicker than this write, or this write's answer was lost.
                 return known
@@ -343,42 +341,22 @@ class ImageTable:
         Returns:
             The images, and the place after the last of them, None at the end.
         """
-        index = BY_CREATION_INDEX if status is None else BY_STATUS_INDEX
-        attribute = "list_shard" if status is None else "status_shard"
-        kind = "images" if status is None else status.value
-        # Each shard yields the newest of its own; the newest of all are among them.
-        keys: list[tuple[str, str]] = []
-        for shard in range(self.shards):
-            condition: ConditionBase = Key(attribute).eq(f"{kind}#{shard}")
-            if before is not None:
-                condition &= Key("creation_order").lt(before)
-            with translated():
-                answer = self.table.query(
-                    IndexName=index,
-                    KeyConditionExpression=condition,
-                    ScanIndexForward=False,
-                    Limit=limit + 1,
-                )
-            keys += [
-                (str(item["creation_order"]), str(item["image_id"])) for item in answer["Items"]
-            ]
-        keys.sort(reverse=True)
-        shown, more = keys[:limit], len(keys) > limit
-        found = {image.image_id: image for image in self._rows([key for _, key in shown])}
+        shown, place = self._index.newest(status=status, limit=limit, before=before)
+        found = {image.image_id: image for image in self._read(shown)}
         # An index lags behind its table: what was deleted or moved on meanwhile is left out.
         images = [
             found[image_id]
-            for _, image_id in shown
+            for image_id in shown
             if image_id in found and status in (None, found[image_id].status)
         ]
-        return images, shown[-1][0] if more else None
+        return images, place
 
     def check(self) -> None:
         """Raise `ServiceUnavailable` unless the table is there and may be read."""
         with translated():
             self.table.get_item(Key={"image_id": "health-check"})
 
-    def _rows(self, image_ids: list[str]) -> Iterator[Image]:
+    def _read(self, image_ids: list[str]) -> Iterator[Image]:
         client = self.table.meta.client
         keys: list[Any] = [{"image_id": image_id} for image_id in image_ids]
         while keys:
@@ -388,7 +366,7 @@ class ImageTable:
                 )
             for item in answer["Responses"].get(self.table.name, []):
                 if "status" in item:
-                    yield _image(item)
+                    yield image_of(item)
             unread = answer.get("UnprocessedKeys", {}).get(self.table.name)
             keys = list(unread["Keys"]) if unread else []
 
@@ -410,155 +388,10 @@ class ImageTable:
             return False
         return True
 
-    def _write_for(self, message: ImageMessage, condition: ConditionBase, **write: Any) -> Image:
-        """A write on behalf of a message: the row must be of its generation."""
-        try:
-            return self._write(
-                message.image_id, Attr("generation").eq(message.generation) & condition, **write
-            )
-        except _Refused as refused:
-            raise _superseded(message, refused.item) from None
+    @cached_property
+    def _writer(self) -> RowWriter:
+        return RowWriter(table=self.table, index=self._index)
 
-    def _write(
-        self,
-        image_id: str,
-        condition: ConditionBase,
-        *,
-        now_ms: int,
-        status: Status | None = None,
-        set_values: Mapping[str, Any],
-        remove: list[str] | None = None,
-    ) -> Image:
-        """Update a row that exists and meets the condition.
-
-        Keys of ``set_values`` are attribute paths with dots.
-
-        Raises:
-            _Refused: The condition does not hold.
-        """
-        values = {"updated_at_ms": now_ms, **set_values}
-        if status is not None:
-            values["status"] = status
-            values["status_shard"] = f"{status}#{shard_of(image_id, self.shards)}"
-        expression = _Expression()
-        assignments = [
-            f"{expression.path(path)} = {expression.value(value)}" for path, value in values.items()
-        ]
-        update = "SET " + ", ".join(assignments)
-        if remove:
-            update += " REMOVE " + ", ".join(expression.path(path) for path in remove)
-        with translated():
-            try:
-                answer = self.table.update_item(
-                    Key={"image_id": image_id},
-                    UpdateExpression=update,
-                    ConditionExpression=Attr("image_id").exists() & condition,
-                    ExpressionAttributeNames=expression.names,
-                    ExpressionAttributeValues=expression.values,
-                    ReturnValues="ALL_NEW",
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                )
-            except ClientError as error:
-                if error_code(error) == "ConditionalCheckFailedException":
-                    raise _Refused(_deserialized(error.response.get("Item"))) from None
-                raise
-        return _image(answer["Attributes"])
-
-    def _index_keys(self, image: Image) -> dict[str, str]:
-        shard = shard_of(image.image_id, self.shards)
-        return {
-            "status_shard": f"{image.status}#{shard}",
-            "list_shard": f"images#{shard}",
-            # Unique, so that it is a total order and a page can begin right after it.
-            "creation_order": f"{image.created_at_ms:013d}#{image.image_id}",
-        }
-
-
-class _Refused(Exception):
-    """The condition of a write does not hold. ``item`` is the row as it is, if there is one."""
-
-    def __init__(self, item: dict[str, Any] | None) -> None:
-        super().__init__()
-        self.item = item
-
-
-class _Expression:
-    """Placeholders for an update, so that no name can be a reserved word."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, str] = {}
-        self.values: dict[str, Any] = {}
-
-    def path(self, path: str) -> str:
-        parts = path.split(".")
-        for part in parts:
-            self.names[f"#{part}"] = part
-        return ".".join(f"#{part}" for part in parts)
-
-    def value(self, value: Any) -> str:
-        # boto3 numbers the placeholders of conditions as :v0, :v1, ...
-        placeholder = f":set{len(self.values)}"
-        self.values[placeholder] = _stored(_plain(value))
-        return placeholder
-
-
-def _superseded(message: ImageMessage, item: dict[str, Any] | None) -> Superseded:
-    name = f"image {message.image_id}, attempt {message.attempt}"
-    if item is None or "status" not in item:
-        return Superseded(f"{name}: the image was deleted", gone=True)
-    return Superseded(
-        f"{name}, generation {message.generation}: the row is at {item['status']}, "
-        f"attempt {item['attempt']}, generation {item.get('generation')}"
-    )
-
-
-def _known_of(original: Original | None) -> dict[str, Any]:
-    """Each known fact by its path in the row."""
-    facts = {} if original is None else _plain(original)
-    return {f"original.{name}": value for name, value in facts.items() if value is not None}
-
-
-def _item(image: Image) -> dict[str, Any]:
-    plain = _plain(image)
-    item = {name: value for name, value in plain.items() if value is not None}
-    # Written part by part later, so the maps have to be there.
-    item["original"] = {name: value for name, value in plain["original"].items() if value}
-    stored: dict[str, Any] = _stored(item)
-    return stored
-
-
-def _image(item: Mapping[str, Any]) -> Image:
-    return msgspec.convert(_loaded(item), Image)
-
-
-def _plain(value: Any) -> Any:
-    return msgspec.to_builtins(value)
-
-
-def _stored(value: Any) -> Any:
-    """As DynamoDB takes it: no float, which boto3 refuses, but an exact Decimal."""
-    if isinstance(value, float):
-        return Decimal(str(value))
-    if isinstance(value, Mapping):
-        return {key: _stored(entry) for key, entry in value.items() if entry is not None}
-    if isinstance(value, list | tuple):
-        return [_stored(entry) for entry in value]
-    return value
-
-
-def _loaded(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, Mapping):
-        return {key: _loaded(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_loaded(entry) for entry in value]
-    return value
-
-
-def _deserialized(item: Any) -> dict[str, Any] | None:
-    """The row in an error, which boto3 leaves in the wire's form."""
-    if not item:
-        return None
-    deserialize = TypeDeserializer().deserialize
-    return {name: deserialize(value) for name, value in item.items()}
+    @cached_property
+    def _index(self) -> ImageIndex:
+        return ImageIndex(table=self.table, shards=self.shards)

@@ -69,6 +69,16 @@ def test_a_lease_that_ran_out_is_taken_over_with_the_same_id(table: IdempotencyT
         table.claim("k", "f", subject_id="three", now=later)
 
 
+def test_a_lease_that_was_given_up_is_taken_over_at_once_with_the_same_id(
+    table: IdempotencyTable,
+) -> None:
+    table.claim("k", "f", subject_id="one", now=NOW)
+    table.end_lease("k")
+    assert table.claim("k", "f", subject_id="two", now=NOW) == Claim(subject_id="one")
+    table.end_lease("never claimed")
+    assert table.claim("never claimed", "f", subject_id="x", now=NOW) == Claim(subject_id="x")
+
+
 def test_a_claim_that_ran_out_is_forgotten(table: IdempotencyTable) -> None:
     table.claim("k", "f", subject_id="one", now=NOW)
     table.settle("k", "{}")

@@ -180,3 +180,13 @@ def test_a_fault_at_any_call_and_a_second_try_make_one_image(
             assert len(world.preprocessing_queue.sent) == 1
             assert len(world.renditions.objects) == 1
     raise AssertionError("a request never ends")
+
+
+def test_after_a_fault_the_request_may_come_again_at_once_and_makes_no_second_image(
+    world: World,
+) -> None:
+    world.trail.at_next("images.create", "before", unavailable)
+    with pytest.raises(ServiceUnavailable):
+        world.api.create(keyed())
+    assert world.api.create(keyed()).status == 201
+    assert len(world.images.rows) == 1

@@ -151,14 +151,14 @@ class TestCreateWithALink:
                     "filename": "Été + 1.JPG",
                     "content_type": "image/webp",
                     "outputs": ["formats", "predictions", "formats"],
-                    "metadata": {"album": "summer", "": "", "ü": "✓"},
+                    "metadata": {"album": "summer", "note": "", "ü": "✓"},
                 }
             )
         )
         image_id = answer.body["image_id"]
         body = shown(world, image_id)
         assert body["original"] == {"filename": "Été + 1.JPG", "content_type": "image/webp"}
-        assert body["metadata"] == {"album": "summer", "": "", "ü": "✓"}
+        assert body["metadata"] == {"album": "summer", "note": "", "ü": "✓"}
         assert world.only_row.outputs == (Output.PREDICTIONS, Output.FORMATS)
         assert answer.body["upload"]["fields"]["Content-Type"] == "image/webp"
 
@@ -376,6 +376,7 @@ class TestWrongFields:
             ("metadata", "x"),
             ("metadata", {"a": 1}),
             ("metadata", {"a": None}),
+            ("metadata", {"": "a"}),
             ("metadata", {"a": {"b": "c"}}),
             ("metadata", {"a": "x" * 2041}),
             ("metadata", {"a": "ü" * 1100}),
