@@ -13,15 +13,9 @@ from chalice.app import Chalice, CORSConfig, EventSourceHandler, Response, S3Eve
 from chalice.app import Request as ChaliceRequest
 
 from chalicelib import telemetry
-from chalicelib.api.http import Answer, Request, error_answer
+from chalicelib.api.http import Answer, Request, error_answer, framework_refusal
 from chalicelib.container import Container
-from chalicelib.errors import (
-    DarkroomError,
-    InvalidRequest,
-    MethodNotAllowed,
-    RouteNotFound,
-    UnsupportedMediaType,
-)
+from chalicelib.errors import DarkroomError, InvalidRequest, RouteNotFound
 from chalicelib.images import UPLOAD_PREFIX, Status
 from chalicelib.imaging.signature import ACCEPTED_TYPES
 from chalicelib.settings import APP_NAME, LOCAL_STAGE, resource_name
@@ -191,19 +185,14 @@ def one_error_shape(event: ChaliceRequest, get_response: Callable[[Any], Respons
     """Chalice's own refusals, and its answer to an exception, in our shape; CORS on all."""
     response = get_response(event)
     if isinstance(response.body, dict) and "Code" in response.body:
-        response = _response(error_answer(_chalice_error(response), _request_id()))
+        response = _response(error_answer(_refusal(response), _request_id()))
     response.headers = {**CORS.get_access_control_headers(), **response.headers}
     return response
 
 
-def _chalice_error(response: Response) -> DarkroomError:
-    if response.status_code == 405:
-        return MethodNotAllowed(str(response.headers.get("Allow", "another one")))
-    if response.status_code == 415:
-        return UnsupportedMediaType("This route does not take that type of body.")
-    if response.status_code < 500:
-        return InvalidRequest("The request could not be understood.")
-    return DarkroomError("Something went wrong on our side; try again.")
+def _refusal(response: Response) -> DarkroomError:
+    allowed = str(response.headers.get("Allow", ""))
+    return framework_refusal(response.status_code, allowed=allowed)
 
 
 def _request(request: ChaliceRequest | None) -> Request:

@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.errors import DarkroomError, InvalidRequest
+from chalicelib.errors import (
+    DarkroomError,
+    InvalidRequest,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,22 @@ def error_answer(error: DarkroomError, request_id: str) -> Answer:
         body={"error": error.public_message, "code": error.code, "request_id": request_id},
         headers=error.headers,
     )
+
+
+def framework_refusal(status: int, *, allowed: str) -> DarkroomError:
+    """Our error for what the web framework refused, or failed at, by itself.
+
+    Args:
+        status: The HTTP status that it chose.
+        allowed: The methods that it says the path takes, with status 405.
+    """
+    if status == 405:
+        return MethodNotAllowed(allowed)
+    if status == 415:
+        return UnsupportedMediaType("This route does not take that type of body.")
+    if status < 500:
+        return InvalidRequest("The request could not be understood.")
+    return DarkroomError("Something went wrong on our side; try again.")
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from chalicelib.api.http import Answer, Request, error_answer, json_object
+from chalicelib.api.http import Answer, Request, error_answer, framework_refusal, json_object
 from chalicelib.errors import ImageNotFound, InvalidRequest, MethodNotAllowed, ServiceUnavailable
 
 
@@ -101,3 +101,19 @@ def test_what_is_no_json_is_refused_in_our_own_words(body: bytes) -> None:
 def test_json_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="must be a JSON object"):
         json_object(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "invalid_request"),
+        (405, "method_not_allowed"),
+        (415, "unsupported_media_type"),
+        (500, "internal_error"),
+    ],
+)
+def test_what_the_framework_refuses_becomes_an_error_of_ours(status: int, code: str) -> None:
+    error = framework_refusal(status, allowed="GET, POST")
+    assert (error.status, error.code) == (status, code)
+    assert error.public_message.endswith(".")
+    assert dict(error.headers) == ({"Allow": "GET, POST"} if status == 405 else {})
