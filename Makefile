@@ -24,6 +24,10 @@ package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; 
 train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of two cores)
 	@exec $(TRAINING_VENV)/bin/python -m training.train
 
+.PHONY: bench
+bench: $(VENV)/.run  ## What one image costs, against the naive way; ARGS="--photos FOLDER"
+	@PYTHONPATH=vendor $(PYTHON) -m benchmarks.model_path $(ARGS)
+
 ##@ Change
 .PHONY: test
 test: $(VENV)/.dev  ## All tests; T=path/to/test.py for some

@@ -82,7 +82,7 @@ class Decoder:
             body: The file.
             at_least: Width and height, in pixels, that the picture must still
                 have where the original has them: a JPEG is decoded at 1/2, 1/4
-                or 1/8 when that is enough.
+                or 1/8 when that is enough, others are averaged down.
 
         Returns:
             An upright picture of mode RGB in sRGB, transparency on white.
@@ -96,7 +96,7 @@ class Decoder:
             image.draft(None, (side, side))
             image.load()
             orientation = _orientation(image)
-            picture = _on_white(_reduced_depth(image))
+            picture = _on_white(_shrunk(_reduced_depth(image), side))
             if orientation in _UPRIGHT:
                 picture = picture.transpose(_UPRIGHT[orientation])
             # What else the file carries (comments, profiles, text) must not reach an output.
@@ -188,15 +188,33 @@ def _reduced_depth(image: Pillow.Image) -> Pillow.Image:
     return reduced
 
 
+def _shrunk(image: Pillow.Image, side: int) -> Pillow.Image:
+    """The image averaged down by a whole factor, both sides still at least as long as asked for.
+
+    Applying a colour profile to 12 MP costs 150 ms, to a twentieth of that 6.
+    """
+    factor = min(image.size) // side
+    # Averaging colours without regard to their transparency would make fringes.
+    if factor < 2 or image.mode not in {"RGB", "L", "CMYK"} or image.has_transparency_data:
+        return image
+    return image.reduce(factor)
+
+
 def _on_white(image: Pillow.Image) -> Pillow.Image:
     """Mode RGB in sRGB, with whatever is transparent on white."""
-    colours = _to_srgb(image.convert(_PROFILED_MODES.get(image.mode, "RGB"))).convert("RGB")
+    profiled = _in_mode(image, _PROFILED_MODES.get(image.mode, "RGB"))
+    colours = _in_mode(_to_srgb(profiled), "RGB")
     if not image.has_transparency_data:
         return colours
     with_alpha = image if "A" in image.getbands() else image.convert("RGBA")
     canvas = Pillow.new("RGB", image.size, _WHITE)
     canvas.paste(colours, mask=with_alpha.getchannel("A"))
     return canvas
+
+
+def _in_mode(image: Pillow.Image, mode: str) -> Pillow.Image:
+    """The image in a mode. Pillow copies it even where it has that mode: 36 MB at 12 MP."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _to_srgb(image: Pillow.Image) -> Pillow.Image:

@@ -353,13 +353,33 @@ def test_an_extreme_shape_keeps_its_size(media_format: str, size: tuple[int, int
         ((1600, 1200), 5000, (1600, 1200)),
         ((8000, 100), 100, (8000, 100)),
         ((3200, 2400), 256, (400, 300)),
-        ((6400, 4800), 256, (800, 600)),
+        ((6400, 4800), 256, (400, 300)),
     ],
 )
 def test_a_jpeg_is_decoded_as_small_as_both_sides_allow(
     size: tuple[int, int], side: int, expected: tuple[int, int]
 ) -> None:
     body = images.encoded(Pillow.new("L", size, 99), "JPEG")
+    assert decoded(body, side=side).size == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "side", "expected"),
+    [
+        ("RGB", 200, (300, 225)),
+        ("L", 200, (300, 225)),
+        ("RGB", 301, (600, 450)),
+        ("RGB", 451, (1200, 900)),
+        # Colours under transparency must not be averaged with those beside them.
+        ("RGBA", 200, (1200, 900)),
+        # Its colours are numbers of a palette: those cannot be averaged.
+        ("P", 200, (1200, 900)),
+    ],
+)
+def test_other_files_are_averaged_down_as_far_as_both_sides_allow(
+    mode: str, side: int, expected: tuple[int, int]
+) -> None:
+    body = images.encoded(Pillow.new("RGB", (1200, 900), images.BLUE).convert(mode), "PNG")
     assert decoded(body, side=side).size == expected
 
 

@@ -1,0 +1,1 @@
+"""Measurements against what they should be measured against; nothing of it ships."""
