@@ -22,7 +22,7 @@ package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; 
 
 .PHONY: train
 train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of two cores)
-	@exec $(TRAINING_VENV)/bin/python -m training.train
+	@exec $(TRAINING_VENV)/bin/python -m training.train $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.run  ## What one image costs, against the naive way; ARGS="--photos FOLDER"
