@@ -6,7 +6,9 @@ Lambda refuses what is too large only at the end of a long upload.
 
 import argparse
 import re
+import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -54,6 +56,52 @@ def problems_of(folder: Path) -> list[str]:
     return problems
 
 
+# Runs without any installed package: what the zips lack cannot be found elsewhere. boto3 is left
+# out because Lambda has its own.
+_START = """
+import io, sys
+sys.path[:0] = sys.argv[1:]
+import app
+from chalicelib import telemetry
+from chalicelib.api import cursors, http
+from chalicelib.imaging import decode, limits, render
+from chalicelib.inference import classifier, package
+from PIL import Image
+telemetry.count("start", ProcessedImages=1)
+model = package.ModelPackage.installed("darkroom_model")
+wanted = model.description
+shape = render.ModelInputShape(width=wanted.input.width, height=wanted.input.height,
+    shortest_edge=wanted.resize.shortest_edge, filter=wanted.resize.filter)
+photo = io.BytesIO()
+Image.new("RGB", (320, 240), "teal").save(photo, "WEBP")
+decoder = decode.Decoder(limits.Limits(max_bytes=10**6, max_pixels=10**6, max_side=1000))
+picture = decoder.picture(photo.getvalue(), at_least=shape.decode_size)
+ppm = render.to_ppm(render.model_input(picture, shape))
+assert classifier.Classifier(package=model, threads=1).predict(ppm).classes
+"""
+
+
+def start_problems(folder: Path) -> list[str]:
+    """What keeps the zips from decoding an image and making a prediction on their own."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-artefact-") as temporary:
+        for name in ("deployment.zip", "layer-deployment.zip"):
+            with zipfile.ZipFile(folder / name) as zip_:
+                zip_.extractall(temporary)
+        packages = sorted(str(path) for path in Path(temporary).glob("python/lib/*/site-packages"))
+        finished = subprocess.run(
+            # -S: without the packages of the environment that this runs in.
+            [sys.executable, "-S", "-E", "-c", _START, temporary, *packages],
+            cwd=temporary,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if finished.returncode == 0:
+        return []
+    said = finished.stderr.strip().splitlines()[-1:] or ["nothing"]
+    return [f"The package does not start: {said[0]}"]
+
+
 def required() -> dict[str, str]:
     """The version of each library of requirements.txt, by its name as wheels write it."""
     found = re.findall(
@@ -66,11 +114,12 @@ def main() -> int:
     """The command line; exit code 1 where something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    problems = problems_of(parser.parse_args().folder)
+    folder = parser.parse_args().folder
+    problems = problems_of(folder) or start_problems(folder)
     for problem in problems:
         print(f"Error: {problem}", file=sys.stderr)
     if not problems:
-        print("The package is complete and within Lambda's limits.")
+        print("The package is complete, within Lambda's limits, and starts on its own.")
     return 1 if problems else 0
 
 

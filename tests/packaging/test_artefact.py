@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.artefact import problems_of, required
+from infrastructure.artefact import problems_of, required, start_problems
+from infrastructure.package import trim_layer
 
 
 def names_in(path: Path) -> set[str]:
@@ -65,3 +66,30 @@ def test_a_layer_over_the_limit_is_found(complete: Path, monkeypatch: pytest.Mon
         "The layer",
         "Layer and app",
     ]
+
+
+def test_a_package_without_its_libraries_does_not_start_and_says_why(package: Path) -> None:
+    (problem,) = start_problems(package)
+    assert problem.startswith("The package does not start: ModuleNotFoundError: No module named")
+
+
+def test_what_no_function_loads_is_trimmed_and_the_rest_is_kept_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "layer.zip"
+    prefix = "python/lib/python3.13/site-packages"
+    kept = [f"{prefix}/numpy/core.so", f"{prefix}/numpy/testing/__init__.py", "x/tests.py"]
+    unused = [
+        f"{prefix}/numpy/_core/tests/test_x.py",
+        f"{prefix}/numpy/x.pyi",
+        f"{prefix}/onnxruntime/transformers/x.py",
+    ]
+    with zipfile.ZipFile(path, "w") as layer:
+        for name in kept + unused:
+            layer.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), name)
+    trim_layer(path)
+    once = path.read_bytes()
+    assert names_in(path) == set(kept)
+    with zipfile.ZipFile(path) as layer:
+        assert layer.read(kept[0]).decode() == kept[0]
+        assert layer.getinfo(kept[0]).date_time == (1980, 1, 1, 0, 0, 0)
+    trim_layer(path)
+    assert path.read_bytes() == once
