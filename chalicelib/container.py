@@ -109,6 +109,7 @@ class Container:
     @cached_property
     def preprocess(self) -> "Preprocess":
         """Makes what the model sees."""
+        from chalicelib.imaging import renditions
         from chalicelib.imaging.limits import Limits
         from chalicelib.imaging.render import ModelInputShape
         from chalicelib.pipeline.preprocess import Preprocess
@@ -117,6 +118,7 @@ class Container:
         return Preprocess(
             images=self.images,
             uploads=self.uploads,
+            renditions=self.renditions,
             inference_queue=self.inference_queue,
             limits=Limits(
                 max_bytes=self.settings.max_upload_bytes,
@@ -129,6 +131,7 @@ class Container:
                 shortest_edge=description.resize.shortest_edge,
                 filter=description.resize.filter,
             ),
+            table=renditions.installed(),
         )
 
     @cached_property

@@ -106,6 +106,25 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FocalPoint:
+    """What matters most in a picture, upright: 0 to 1 from the left, 0 to 1 from the top."""
+
+    x: float = 0.5
+    y: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCopy:
+    """A copy of an image, made and kept. ``width`` and ``height`` are pixels."""
+
+    key: str
+    content_type: str
+    bytes: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Original:
     """What came in, as far as it is known. ``width`` and ``height`` are pixels, upright."""
 
@@ -146,6 +165,8 @@ class Image:
         outputs: What is to be made.
         original: What is known of the file that came in.
         source: Where it lies; unknown until it was uploaded.
+        focal_point: What a cut keeps in view.
+        renditions: The small copies, by name.
         link_expires_at: Unix seconds until which the upload link works.
         timings_ms: Milliseconds of each step.
         error: Why it failed; only where it did.
@@ -163,6 +184,8 @@ class Image:
     original: Original = Original()
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: Source | None = None
+    focal_point: FocalPoint = FocalPoint()
+    renditions: Mapping[str, StoredCopy] = field(default_factory=dict)
     link_expires_at: int | None = None
     prediction: Prediction | None = None
     results_key: str | None = None

@@ -35,6 +35,7 @@ from chalicelib.images import (
     Prediction,
     Source,
     Status,
+    StoredCopy,
 )
 from chalicelib.messages import ImageMessage
 
@@ -164,13 +165,22 @@ class FakeImageTable(ImageTable):
                 replace(row, status=status, error=None, last_error=None, updated_at_ms=now_ms)
             )
 
-    def describe(self, message: ImageMessage, original: Original, *, now_ms: int) -> None:
+    def describe(
+        self,
+        message: ImageMessage,
+        original: Original,
+        renditions: Mapping[str, StoredCopy],
+        *,
+        now_ms: int,
+    ) -> None:
         with self.trail.call("images.describe"):
             row = self._row_of(message)
             if row.attempt != message.attempt or row.status.final:
                 raise Superseded("ended, or of another attempt")
             known = _merged(row.original, original)
-            self._put(replace(row, original=known, updated_at_ms=now_ms))
+            self._put(
+                replace(row, original=known, renditions=dict(renditions), updated_at_ms=now_ms)
+            )
 
     def finish(
         self,
@@ -180,6 +190,7 @@ class FakeImageTable(ImageTable):
         now_ms: int,
         timings_ms: Mapping[str, int],
         original: Original | None = None,
+        renditions: Mapping[str, StoredCopy] | None = None,
         model_input_key: str | None = None,
         prediction: Prediction | None = None,
         results_key: str | None = None,
@@ -193,6 +204,7 @@ class FakeImageTable(ImageTable):
                 updated_at_ms=now_ms,
                 timings_ms={**row.timings_ms, **timings_ms},
                 original=_merged(row.original, original),
+                renditions=row.renditions if renditions is None else dict(renditions),
                 model_input_key=model_input_key or row.model_input_key,
                 prediction=prediction or row.prediction,
                 results_key=results_key or row.results_key,
@@ -363,7 +375,9 @@ class FakeObjectStore(ObjectStore):
         with self.trail.call(f"{self.label}.size"):
             return len(self._stored(key, version_id).body)
 
-    def put(self, key: str, body: bytes, *, content_type: str) -> str | None:
+    def put(
+        self, key: str, body: bytes, *, content_type: str, cache_control: str = "private"
+    ) -> str | None:
         with self.trail.call(f"{self.label}.put"):
             stored = StoredObject(body=body, content_type=content_type)
             return self._append(key, stored)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.aws.object_store import ObjectStore
-from chalicelib.images import Image, Status
+from chalicelib.images import Image, Status, StoredCopy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,10 @@ class ImageView:
             shown["metadata"] = dict(image.metadata)
         if image.timings_ms:
             shown["timings_ms"] = dict(image.timings_ms)
+        if image.renditions:
+            shown["renditions"] = {
+                name: self._copy(copy) for name, copy in image.renditions.items()
+            }
         if image.error is not None:
             shown["error"] = {"code": image.error.code, "message": image.error.message}
         if image.status is Status.COMPLETED and image.prediction is not None:
@@ -52,6 +56,17 @@ class ImageView:
     def link(self, image_id: str) -> str:
         """The path of an image in this API."""
         return f"/images/{image_id}"
+
+    def _copy(self, copy: StoredCopy) -> dict[str, Any]:
+        return {
+            "url": self.renditions.download_url(
+                copy.key, content_type=copy.content_type, expires_in=self.link_seconds
+            ),
+            "width": copy.width,
+            "height": copy.height,
+            "bytes": copy.bytes,
+            "content_type": copy.content_type,
+        }
 
     def _prediction(self, image: Image) -> dict[str, Any]:
         prediction = image.prediction

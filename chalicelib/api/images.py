@@ -32,6 +32,7 @@ from chalicelib.errors import (
 )
 from chalicelib.images import (
     ConversionStatus,
+    FocalPoint,
     Image,
     Original,
     Output,
@@ -54,6 +55,17 @@ Filename = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\
 ContentType = Annotated[str, Meta(pattern=r"^image/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$")]
 Outputs = Annotated[list[Literal["predictions", "renditions", "formats"]], Meta(min_length=1)]
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocalPointField:
+    """The field ``focal_point``: shares of width and height, from the top left."""
+
+    x: Share
+    y: Share
+
+
 # Every field that POST /images takes, with what it may be.
 FIELDS: Mapping[str, Any] = {
     "filename": Filename,
@@ -61,6 +73,7 @@ FIELDS: Mapping[str, Any] = {
     "image_base64": str,
     "outputs": Outputs,
     # DynamoDB takes no empty name.
+    "focal_point": FocalPointField,
     "metadata": dict[Annotated[str, Meta(min_length=1)], str],
 }
 _RULES: Mapping[str, str] = {
@@ -68,6 +81,7 @@ _RULES: Mapping[str, str] = {
     "content_type": "must be an image type such as image/jpeg",
     "image_base64": "must be a text in base64",
     "outputs": "must be a list of at least one of predictions, renditions, formats",
+    "focal_point": "must be an object of x and y, each from 0 to 1",
     "metadata": "must be a flat object of texts with names",
 }
 
@@ -79,6 +93,7 @@ class NewImage:
     original: Original
     outputs: tuple[Output, ...] = tuple(Output)
     metadata: Mapping[str, str]
+    focal_point: FocalPoint
     declared_type: str | None = None
     body: bytes | None = None
 
@@ -213,6 +228,7 @@ class ImagesApi:
             outputs=new.outputs,
             original=new.original,
             metadata=new.metadata,
+            focal_point=new.focal_point,
             link_expires_at=now_seconds() + expires_in,
         )
         try:
@@ -287,6 +303,7 @@ class ImagesApi:
             original=Original(filename=filename, content_type=declared),
             outputs=_outputs(fields),
             metadata=fields.get("metadata", {}),
+            focal_point=_focal_point(fields),
             declared_type=declared,
         )
 
@@ -318,6 +335,7 @@ class ImagesApi:
             ),
             outputs=_outputs(fields),
             metadata=fields.get("metadata", {}),
+            focal_point=_focal_point(fields),
             body=body,
         )
 
@@ -353,6 +371,11 @@ def checked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 def _outputs(fields: Mapping[str, Any]) -> tuple[Output, ...]:
     chosen = fields.get("outputs")
     return tuple(Output) if chosen is None else tuple(o for o in Output if o in chosen)
+
+
+def _focal_point(fields: Mapping[str, Any]) -> FocalPoint:
+    chosen = fields.get("focal_point")
+    return FocalPoint() if chosen is None else FocalPoint(x=chosen.x, y=chosen.y)
 
 
 def _type_of_name(filename: str | None) -> str | None:

@@ -32,6 +32,7 @@ from chalicelib.images import (
     Prediction,
     Source,
     Status,
+    StoredCopy,
 )
 from chalicelib.messages import ImageMessage
 
@@ -156,8 +157,17 @@ class ImageTable:
                 raise
         return begin()
 
-    def describe(self, message: ImageMessage, original: Original, *, now_ms: int) -> None:
-        """Record what was found out about the original, before anyone is told to go on.
+    def describe(
+        self,
+        message: ImageMessage,
+        original: Original,
+        renditions: Mapping[str, StoredCopy],
+        *,
+        now_ms: int,
+    ) -> None:
+        """Record what was found out about the original and made of it.
+
+        Before anyone is told to go on: from then on the image may be completed by others.
 
         Raises:
             Superseded: The image ended, was deleted, or belongs to another attempt.
@@ -167,7 +177,7 @@ class ImageTable:
             Attr("attempt").eq(message.attempt)
             & Attr("status").is_in(list(Status.COMPLETED.before())),
             now_ms=now_ms,
-            set_values=facts_of(original),
+            set_values={**facts_of(original), "renditions": dict(renditions)},
         )
 
     def finish(
@@ -178,6 +188,7 @@ class ImageTable:
         now_ms: int,
         timings_ms: Mapping[str, int],
         original: Original | None = None,
+        renditions: Mapping[str, StoredCopy] | None = None,
         model_input_key: str | None = None,
         prediction: Prediction | None = None,
         results_key: str | None = None,
@@ -194,6 +205,7 @@ class ImageTable:
         facts: dict[str, Any] = {f"timings_ms.{step}": ms for step, ms in timings_ms.items()}
         facts |= facts_of(original)
         optional = {
+            "renditions": None if renditions is None else dict(renditions),
             "model_input_key": model_input_key,
             "prediction": prediction,
             "results_key": results_key,

@@ -77,11 +77,17 @@ class ObjectStore:
                 raise
         return answer["ContentLength"]
 
-    def put(self, key: str, body: bytes, *, content_type: str) -> str | None:
+    def put(
+        self, key: str, body: bytes, *, content_type: str, cache_control: str = "private"
+    ) -> str | None:
         """Write an object, and return its version where the bucket keeps versions."""
         with translated():
             answer = self.s3.put_object(
-                Bucket=self.bucket, Key=key, Body=body, ContentType=content_type
+                Bucket=self.bucket,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                CacheControl=cache_control,
             )
         return answer.get("VersionId")
 

@@ -33,6 +33,10 @@ class ModelInputShape:
     shortest_edge: int
     filter: Literal["bilinear", "bicubic", "lanczos"]
 
+    def scale(self, width: int, height: int) -> float:
+        """By what a picture of this size is scaled."""
+        return self.shortest_edge / min(width, height)
+
     @property
     def decode_size(self) -> tuple[int, int]:
         """Width and height, in pixels, below which a reduced decode would cost quality."""

@@ -1,7 +1,10 @@
-"""Fetch an original once, check it, decode it once, and make what the model sees."""
+"""Fetch an original once, check it, decode it once; make renditions and what the model sees."""
 
 import hashlib
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from chalicelib import messages, telemetry
 from chalicelib.aws.image_table import ImageTable
@@ -11,17 +14,26 @@ from chalicelib.clock import elapsed_ms, now_ms
 from chalicelib.errors import ImageRejected, ObjectMissing, Superseded
 from chalicelib.images import (
     Failure,
+    FocalPoint,
     Image,
     Original,
     Output,
     Status,
+    StoredCopy,
     derived_prefixes,
     model_input_key,
 )
-from chalicelib.imaging.decode import Decoder
+from chalicelib.imaging.decode import Decoder, Header
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.renditions import OVERSAMPLING, Rendition, encoded, rendered
 from chalicelib.messages import ImageMessage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+# A key carries the version of the upload and of the recipe: what it names never changes.
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +42,11 @@ class Preprocess:
 
     images: ImageTable
     uploads: ObjectStore
+    renditions: ObjectStore
     inference_queue: Queue
     limits: Limits
     shape: ModelInputShape
+    table: tuple[Rendition, ...]
     name: str = "preprocess"
 
     def __call__(self, message: ImageMessage) -> None:
@@ -51,6 +65,7 @@ class Preprocess:
                 # Deleted meanwhile, perhaps during an earlier try that died before it noticed.
                 for prefix in derived_prefixes(message.image_id):
                     self.uploads.delete_prefix(prefix)
+                    self.renditions.delete_prefix(prefix)
             raise
 
     def _prepare(self, message: ImageMessage) -> None:
@@ -69,12 +84,14 @@ class Preprocess:
                 width=header.width,
                 height=header.height,
             )
-            picture = decoder.picture(body, at_least=self.shape.decode_size)
+            wanted = self.table if image.wants(Output.RENDITIONS) else ()
+            picture = decoder.picture(body, at_least=self._decode_size(header, wanted))
         except (ImageRejected, ObjectMissing) as error:
             self._reject(message, error, facts)
             return
+        copies = self._store_renditions(message, picture, header, wanted, focal=image.focal_point)
         pixels = to_ppm(model_input(picture, self.shape))
-        self._hand_on(message, image, pixels, facts, started_ms=started_ms)
+        self._hand_on(message, image, pixels, facts, copies, started_ms=started_ms)
 
     def _fetch(self, image: Image) -> bytes:
         if image.source is None:
@@ -83,6 +100,39 @@ class Preprocess:
             # S3 told the size with the event: what is too large is not even fetched.
             self.limits.check_bytes(image.original.bytes)
         return self.uploads.get(image.source.key, version_id=image.source.version_id).body
+
+    def _decode_size(self, header: Header, wanted: Iterable[Rendition]) -> tuple[int, int]:
+        """Width and height that the largest of all outputs needs, in pixels of the original."""
+        size = (header.width, header.height)
+        scales = [self.shape.scale(*size), *(rendition.scale(*size) for rendition in wanted)]
+        least = min(OVERSAMPLING * max(scales), 1.0)
+        return (math.ceil(header.width * least), math.ceil(header.height * least))
+
+    def _store_renditions(
+        self,
+        message: ImageMessage,
+        picture: "PilImage",
+        header: Header,
+        wanted: Iterable[Rendition],
+        *,
+        focal: FocalPoint,
+    ) -> dict[str, StoredCopy]:
+        copies: dict[str, StoredCopy] = {}
+        for rendition in wanted:
+            copy = rendered(picture, rendition, original=(header.width, header.height), focal=focal)
+            body = encoded(copy, rendition)
+            stored = StoredCopy(
+                key=rendition.key(message.image_id, message.generation),
+                content_type=rendition.format.media_type,
+                bytes=len(body),
+                width=copy.width,
+                height=copy.height,
+            )
+            self.renditions.put(
+                stored.key, body, content_type=stored.content_type, cache_control=IMMUTABLE
+            )
+            copies[rendition.name] = stored
+        return copies
 
     def _reject(
         self, message: ImageMessage, error: ImageRejected | ObjectMissing, facts: Original
@@ -103,6 +153,7 @@ class Preprocess:
         image: Image,
         pixels: bytes,
         facts: Original,
+        copies: dict[str, StoredCopy],
         *,
         started_ms: int,
     ) -> None:
@@ -115,7 +166,7 @@ class Preprocess:
             )
             self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
             # From the message on, the image may be completed without this try's last write.
-            self.images.describe(message, facts, now_ms=now_ms())
+            self.images.describe(message, facts, copies, now_ms=now_ms())
             self.inference_queue.send(
                 messages.encode(
                     ImageMessage(
@@ -136,6 +187,7 @@ class Preprocess:
                 "preprocessing": took_ms,
             },
             original=facts,
+            renditions=copies,
             model_input_key=key,
         )
         telemetry.count(

@@ -17,6 +17,7 @@ from chalicelib.images import (
     Prediction,
     Source,
     Status,
+    StoredCopy,
     new_image_id,
     shard_of,
 )
@@ -32,6 +33,7 @@ PREDICTION = Prediction(
     model_name="test",
     model_version="1.2",
 )
+COPIES = {"thumb": StoredCopy(key="t", content_type="image/jpeg", bytes=9, width=150, height=150)}
 RUNNING = (Status.QUEUED, Status.PREPROCESSING, Status.PREPROCESSED, Status.INFERENCING)
 FINAL = (Status.COMPLETED, Status.PREPROCESSING_FAILED, Status.INFERENCE_FAILED)
 
@@ -306,10 +308,11 @@ class TestDescribe:
     @pytest.mark.parametrize("status", RUNNING)
     def test_what_is_known_of_the_original_is_kept(self, table: ImageTable, status: Status) -> None:
         image = at_status(table, status)
-        table.describe(message_for(image), Original(width=4, sha256="ab"), now_ms=20)
+        table.describe(message_for(image), Original(width=4, sha256="ab"), COPIES, now_ms=20)
         assert table.get(image.image_id) == replace(
             image,
             original=replace(image.original, width=4, sha256="ab"),
+            renditions=COPIES,
             updated_at_ms=20,
         )
 
@@ -319,7 +322,7 @@ class TestDescribe:
     ) -> None:
         image = at_status(table, status)
         with pytest.raises(Superseded):
-            table.describe(message_for(image), Original(width=4), now_ms=20)
+            table.describe(message_for(image), Original(width=4), COPIES, now_ms=20)
         assert table.get(image.image_id) == image
 
     def test_a_worker_of_another_attempt_or_generation_describes_nothing(
@@ -328,7 +331,7 @@ class TestDescribe:
         image = queued(table)
         for message in (message_for(image, attempt=2), message_for(image, generation="v2")):
             with pytest.raises(Superseded):
-                table.describe(message, Original(width=4), now_ms=20)
+                table.describe(message, Original(width=4), COPIES, now_ms=20)
         assert table.get(image.image_id) == image
 
 
@@ -633,7 +636,7 @@ class TestRemoval:
 def late_writes(table: ImageTable, message: ImageMessage) -> list[Any]:
     return [
         lambda: table.start(message, Status.PREPROCESSING, now_ms=20),
-        lambda: table.describe(message, Original(width=1), now_ms=20),
+        lambda: table.describe(message, Original(width=1), COPIES, now_ms=20),
         lambda: table.finish(message, Status.PREPROCESSED, now_ms=20, timings_ms={"x": 1}),
         lambda: table.finish(message, Status.COMPLETED, now_ms=20, timings_ms={}),
         lambda: table.fail(message, Status.PREPROCESSING_FAILED, FAULT, now_ms=20),

@@ -130,6 +130,8 @@ def test_the_readmes_commands_give_what_it_shows(deployed: Deployed) -> None:
     assert block is not None
     shown = json.loads(block[1])
     assert set(shown) == set(image)
+    for name, copy in shown["renditions"].items():
+        assert set(copy) == set(image["renditions"][name]), name
     for name in ("original", "results", "timings_ms", "model", "links"):
         assert set(shown[name]) == set(image[name]), name
     assert shown["model"] == image["model"]

@@ -101,10 +101,19 @@ class Service:
             total += int(attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"])
         return total
 
+    def until_quiet(self) -> None:
+        """Wait until no message waits or is being worked on."""
+        eventually(lambda: self.in_queues() == 0, seconds=90, what="all queues are empty")
+
     @contextmanager
     def environment(self, logical_name: str, **changes: str) -> Iterator[None]:
-        """A function deployed with other settings, until the block ends."""
+        """A function deployed with other settings, until the block ends.
+
+        Both times once nothing is in flight: MiniStack ends the workers of a function that
+        changes, and what they were working on stays invisible for half an hour.
+        """
         client = self.deployed.aws("lambda")
+        self.until_quiet()
         name = self.function(logical_name)
         before = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
         client.update_function_configuration(
@@ -113,6 +122,7 @@ class Service:
         try:
             yield
         finally:
+            self.until_quiet()
             client.update_function_configuration(
                 FunctionName=name, Environment={"Variables": before}
             )

@@ -143,7 +143,8 @@ def test_events_that_come_again_change_nothing(service: Service) -> None:
         answer = client.invoke(FunctionName=service.function(name), Payload=json.dumps(event))
         assert "FunctionError" not in answer, answer["Payload"].read()
     assert service.row(image_id) == row
-    assert len(service.keys(RENDITIONS_BUCKET, image_id)) == 1
+    assert len(service.keys(RENDITIONS_BUCKET, f"results/{image_id}/")) == 1
+    assert len(service.keys(RENDITIONS_BUCKET, f"renditions/{image_id}/")) == 2
 
 
 def sqs_event(message: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def test_an_upload_to_a_deleted_image_is_removed(service: Service) -> None:
 def test_in_the_end_no_message_is_left_anywhere(service: Service) -> None:
     """Invariant 36, at quiescence: what was sent was worked on, or stands in the archive."""
     send(service, photo())
-    eventually(lambda: service.in_queues() == 0, seconds=90, what="all queues are empty")
+    service.until_quiet()
 
 
 def test_health_names_what_it_asked(service: Service) -> None:

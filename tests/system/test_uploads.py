@@ -1,11 +1,13 @@
 """Every way in, from the upload to the predictions."""
 
 import base64
+import io
 import json
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.polling import eventually
 from tests.system.conftest import UPLOADS_BUCKET, Service, photo
@@ -27,6 +29,17 @@ def assert_complete(image: dict[str, Any], *, size: tuple[int, int] = (320, 240)
     assert set(image["timings_ms"]) == {"queued", "preprocessing", "inferencing"}
     assert image["attempts"] == 1
     assert "error" not in image
+    for name, dimensions in {"standard": (800, 600), "thumb": (150, 150)}.items():
+        copy = image["renditions"][name]
+        assert (copy["width"], copy["height"]) == dimensions
+        fetched = httpx.get(copy["url"])
+        assert fetched.headers["content-type"] == copy["content_type"] == "image/jpeg"
+        assert "immutable" in fetched.headers["cache-control"]
+        assert len(fetched.content) == copy["bytes"]
+        with Image.open(io.BytesIO(fetched.content)) as opened:
+            assert opened.size == dimensions
+            # The canvas is white around a picture that is smaller than it.
+            assert name == "thumb" or opened.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
     document = httpx.get(image["results_url"])
     assert document.headers["content-type"] == "application/json"
     assert document.json()["classes"] == results["classes"]
@@ -134,12 +147,14 @@ def test_without_predictions_asked_for_none_are_made(service: Service) -> None:
         json={
             "image_base64": base64.b64encode(photo()).decode(),
             "outputs": ["renditions"],
+            "focal_point": {"x": 0.2, "y": 0.8},
         },
     )
     image = service.finished(answer.json()["image_id"])
     assert image["status"] == "completed"
     assert image["conversion_status"] == "skipped"
     assert "results" not in image
+    assert set(image["renditions"]) == {"standard", "thumb"}
 
 
 def test_the_list_shows_the_newest_first_and_pages_to_the_end(service: Service) -> None:

@@ -178,7 +178,7 @@ def test_a_fault_at_any_call_and_a_second_try_make_one_image(
             world.work()
             assert world.row(image_id).status is Status.COMPLETED
             assert len(world.preprocessing_queue.sent) == 1
-            assert len(world.renditions.objects) == 1
+            assert len(world.results) == 1
     raise AssertionError("a request never ends")
 
 

@@ -372,6 +372,9 @@ class TestWrongFields:
             ("outputs", ["everything"]),
             ("outputs", [None]),
             ("outputs", {"predictions": True}),
+            ("focal_point", {"x": 0.5}),
+            ("focal_point", {"x": 0.5, "y": 1.1}),
+            ("focal_point", [0.5, 0.5]),
             ("metadata", []),
             ("metadata", "x"),
             ("metadata", {"a": 1}),
@@ -476,12 +479,21 @@ class TestGet:
         assert (body["top_prediction"], body["confidence"]) == ("ship", 0.7)
         assert body["model"] == {"name": "test", "version": "1"}
         assert body["results_url"] == f"https://renditions.test/{row.results_key}?get"
+        small = row.renditions["small"]
+        assert body["renditions"] == {
+            "small": {
+                "url": f"https://renditions.test/{small.key}?get",
+                "width": 4,
+                "height": 3,
+                "bytes": small.bytes,
+                "content_type": "image/png",
+            }
+        }
         assert world.renditions.links == [
-            Link(
-                method="GET",
-                key=row.results_key or "",
-                expires_in=60,
-                content_type="application/json",
+            Link(method="GET", key=key, expires_in=60, content_type=content_type)
+            for key, content_type in (
+                (small.key, "image/png"),
+                (row.results_key or "", "application/json"),
             )
         ]
         assert body["original"]["width"] == 40
@@ -705,7 +717,7 @@ class TestRetry:
         world.work()
         row = world.row(image.image_id)
         assert (row.status, row.attempt) == (Status.COMPLETED, 2)
-        assert len(world.renditions.objects) == 1
+        assert len(world.results) == 1
         assert len(world.classifier.seen) == 1
 
     def test_a_crash_between_the_message_and_the_row_loses_nothing(self, world: World) -> None:

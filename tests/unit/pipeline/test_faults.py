@@ -52,7 +52,7 @@ def assert_completed_once(world: World) -> None:
     assert row.prediction == PREDICTION
     assert (row.original.width, row.original.content_type) == (40, "image/jpeg")
     assert row.original.sha256 == hashlib.sha256(PHOTO).hexdigest()
-    assert list(world.renditions.objects) == [results_key(row.image_id, row.generation or "")]
+    assert list(world.results) == [results_key(row.image_id, row.generation or "")]
     assert world.preprocessing_queue.held == world.inference_queue.held == {}
     world.assert_statuses_never_went_back()
 
@@ -162,7 +162,7 @@ def test_a_retry_that_is_broken_off_at_any_call_completes_once_it_is_asked_for_a
         world.work()
         row = world.row(image_id)
         assert (row.status, row.attempt, row.error) == (Status.COMPLETED, 2, None)
-        assert len(world.renditions.objects) == 1
+        assert len(world.results) == 1
         world.assert_statuses_never_went_back()
 
 

@@ -70,7 +70,7 @@ def test_of_two_workers_on_one_message_one_commits(world: World) -> None:
     with pytest.raises(Superseded):
         world.infer(message)
     assert world.row(image.image_id) == committed[0]
-    assert len(world.renditions.objects) == 1
+    assert len(world.results) == 1
 
 
 @pytest.mark.parametrize("cause", ["missing", "of another size"])
@@ -135,7 +135,7 @@ def test_a_zombie_of_an_earlier_attempt_commits_nothing(world: World) -> None:
     world.work()
     row = world.row(image.image_id)
     assert (row.status, row.attempt) == (Status.COMPLETED, 2)
-    assert len(world.renditions.objects) == 1
+    assert len(world.results) == 1
 
 
 @pytest.mark.parametrize("call", ["uploads.get", "renditions.put"])

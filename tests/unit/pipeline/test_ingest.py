@@ -83,7 +83,7 @@ def test_keys_that_differ_only_in_folder_or_extension_are_different_images(world
         world.run(world.store(key))
     assert len(world.images.rows) == len(keys)
     assert all(is_image_id(image_id) for image_id in world.images.rows)
-    assert len(world.renditions.objects) == len(keys)
+    assert len(world.results) == len(keys)
 
 
 def test_a_new_version_of_a_direct_upload_is_an_image_of_its_own(world: World) -> None:
@@ -143,7 +143,7 @@ def test_a_fault_of_one_record_costs_the_others_nothing_and_is_made_good_later(
     world.ingest(event)
     world.work()
     assert {world.row(i).status for i in image_ids} == {Status.COMPLETED}
-    assert len(world.renditions.objects) == 3
+    assert len(world.results) == 3
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_an_event_that_comes_twice_makes_one_row_and_one_result(world: World) ->
     world.ingest(upload.event())
     world.work()
     assert world.only_row.status is Status.COMPLETED
-    assert len(world.renditions.objects) == 1
+    assert len(world.results) == 1
     assert len(world.inference_queue.sent) == 1
     assert len(world.classifier.seen) == 1
 

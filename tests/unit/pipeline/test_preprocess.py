@@ -1,9 +1,11 @@
 """An original becomes what the model sees, or ends at once where it is at fault itself."""
 
 import hashlib
+import io
 from dataclasses import replace
 
 import pytest
+from PIL import Image as Pillow
 
 from chalicelib import messages
 from chalicelib.errors import ServiceUnavailable, Superseded
@@ -11,7 +13,7 @@ from chalicelib.images import ConversionStatus, Image, Output, Status, model_inp
 from chalicelib.messages import ImageMessage
 from chalicelib.pipeline.bury import WORKER_LOST
 from tests.fakes import Tombstone, unavailable
-from tests.unit.pipeline.world import PHOTO, World, first_message, photo
+from tests.unit.pipeline.world import PHOTO, RENDITIONS, World, first_message, photo
 
 
 def queued(
@@ -48,6 +50,7 @@ def test_the_object_comes_first_then_the_message_then_the_row(world: World) -> N
     assert world.trail.calls == [
         "images.start",
         "uploads.get",
+        "renditions.put",
         "uploads.put",
         "images.describe",
         "inference.send",
@@ -175,7 +178,7 @@ def test_two_workers_on_one_message_make_the_same_object_and_keep_one_status(
     assert len({version.stored for version in inputs[0]}) == 1
     world.work()
     world.assert_statuses_never_went_back()
-    assert len(world.renditions.objects) == 1
+    assert len(world.results) == 1
 
 
 def test_an_inference_that_is_quicker_than_this_steps_own_write_is_not_taken_back(
@@ -269,3 +272,22 @@ def test_a_message_about_an_image_that_was_never_there_is_dropped(world: World) 
 
 def deleted(world: World, image: Image) -> None:
     world.api.delete(image.image_id)
+
+
+def test_renditions_are_stored_for_ever_and_told_in_the_record(world: World) -> None:
+    image = queued(world)
+    world.preprocess(first_message(image))
+    (rendition,) = RENDITIONS
+    copy = world.row(image.image_id).renditions["small"]
+    assert copy.key == rendition.key(image.image_id, image.generation or "")
+    body = world.renditions.objects[copy.key]
+    assert (copy.bytes, copy.content_type) == (len(body), "image/png")
+    with Pillow.open(io.BytesIO(body)) as opened:
+        assert opened.size == (copy.width, copy.height) == (4, 3)
+
+
+def test_renditions_that_nobody_asked_for_are_not_made(world: World) -> None:
+    image = queued(world, outputs=(Output.PREDICTIONS,))
+    world.preprocess(first_message(image))
+    assert world.row(image.image_id).renditions == {}
+    assert world.renditions.objects == {}

@@ -26,6 +26,7 @@ from chalicelib.images import (
     new_image_id,
     source_key,
 )
+from chalicelib.imaging import renditions
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.render import ModelInputShape
 from chalicelib.inference.classifier import Classifier
@@ -46,6 +47,8 @@ from tests.fakes import (
 )
 
 BUCKET = "uploads-bucket"
+# One is enough to see where its file and its record go.
+RENDITIONS = renditions.parse("small 4 3 letterbox #ffffff png")
 PREDICTION = Prediction(
     classes=("ship", "truck"), probabilities=(0.7, 0.2), model_name="test", model_version="1"
 )
@@ -137,9 +140,11 @@ class World:
         self.preprocess = Preprocess(
             images=self.images,
             uploads=self.uploads,
+            renditions=self.renditions,
             inference_queue=self.inference_queue,
             limits=Limits(max_bytes=max_bytes, max_pixels=10_000, max_side=1000),
             shape=ModelInputShape(width=8, height=8, shortest_edge=9, filter="bilinear"),
+            table=RENDITIONS,
         )
         self.infer = Infer(
             images=self.images,
@@ -164,6 +169,12 @@ class World:
         if status is Status.PREPROCESSED:
             return self.inference_queue
         return self.preprocessing_queue
+
+    @property
+    def results(self) -> dict[str, bytes]:
+        """The result documents, by their keys."""
+        objects = self.renditions.objects
+        return {key: body for key, body in objects.items() if key.startswith("results/")}
 
     def create(self, *, outputs: Sequence[Output] = tuple(Output)) -> str:
         """A row that waits for its upload, as ``POST /images`` makes it."""
