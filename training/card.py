@@ -215,8 +215,8 @@ def _confusions(package: Package) -> Iterator[str]:
 def _reproduce(recipe: Recipe) -> Iterator[str]:
     yield "## To make it again\n"
     yield (
-        f"`python -m training.train --epochs {recipe.epochs}` from the repository's root, in an environment with "
-        f"`training/requirements.txt` (see `training/README.md`). The seed is {recipe.seed}; "
+        f"`python -m training.train --epochs {recipe.epochs}` from the repository's root, in an "
+        f"environment with `training/requirements.txt` (see `training/README.md`). The seed is {recipe.seed}; "
         "another processor rounds otherwise, so the figures come out close and not equal.\n"
     )
 
