@@ -216,7 +216,8 @@ def _reproduce(recipe: Recipe) -> Iterator[str]:
     yield "## To make it again\n"
     yield (
         f"`python -m training.train --epochs {recipe.epochs}` from the repository's root, in an "
-        f"environment with `training/requirements.txt` (see `training/README.md`). The seed is {recipe.seed}; "
+        "environment with `training/requirements.txt` (see `training/README.md`). The seed is "
+        f"{recipe.seed}; "
         "another processor rounds otherwise, so the figures come out close and not equal.\n"
     )
 
