@@ -92,10 +92,10 @@ class Service:
         return name
 
     def in_queues(self) -> int:
-        """How many messages wait or are being worked on, in all queues."""
+        """How many messages wait or are being worked on, in all queues of the stack."""
         sqs = self.deployed.aws("sqs")
         total = 0
-        for url in sqs.list_queues()["QueueUrls"]:
+        for url in sqs.list_queues(QueueNamePrefix="darkroom-local-")["QueueUrls"]:
             attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
             total += int(attributes["Attributes"]["ApproximateNumberOfMessages"])
             total += int(attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"])
