@@ -371,10 +371,6 @@ class FakeObjectStore(ObjectStore):
         with self.trail.call(f"{self.label}.get"):
             return self._stored(key, version_id)
 
-    def size(self, key: str, *, version_id: str | None = None) -> int:
-        with self.trail.call(f"{self.label}.size"):
-            return len(self._stored(key, version_id).body)
-
     def put(
         self, key: str, body: bytes, *, content_type: str, cache_control: str = "private"
     ) -> str | None:

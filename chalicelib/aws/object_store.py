@@ -60,23 +60,6 @@ class ObjectStore:
                 body=answer["Body"].read(), content_type=answer.get("ContentType", "")
             )
 
-    def size(self, key: str, *, version_id: str | None = None) -> int:
-        """The size of an object in bytes.
-
-        Raises:
-            ObjectMissing: There is no such object, or no such version of it.
-        """
-        with translated():
-            try:
-                answer = self.s3.head_object(
-                    Bucket=self.bucket, Key=key, **_version_argument(version_id)
-                )
-            except ClientError as error:
-                if error_code(error) in _MISSING:
-                    raise ObjectMissing(key) from None
-                raise
-        return answer["ContentLength"]
-
     def put(
         self, key: str, body: bytes, *, content_type: str, cache_control: str = "private"
     ) -> str | None:
