@@ -27,6 +27,9 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     if not console.is_terminal:
         # A table in a file or a pipe need not be folded.
         console.width = 160
+    # A profile of the user's own, which may not even exist, has no business here.
+    for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_PORT"]:
+        del os.environ[name]
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _interrupt(stopping))

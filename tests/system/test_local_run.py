@@ -35,6 +35,9 @@ class Run:
                     "PORT": str(port),
                     "AWS_PORT": str(aws_port),
                     "SAMPLES": "1" if samples else "0",
+                    # What a user may have set must not get in the way.
+                    "AWS_PROFILE": "no-such-profile",
+                    "AWS_REGION": "eu-west-1",
                 },
                 stdout=log,
                 stderr=subprocess.STDOUT,
