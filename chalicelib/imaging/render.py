@@ -51,7 +51,7 @@ def model_input(picture: Pillow.Image, shape: ModelInputShape) -> Pillow.Image:
     Returns:
         A picture of exactly ``shape.width`` x ``shape.height`` pixels.
     """
-    scale = shape.shortest_edge / min(picture.size)
+    scale = shape.scale(*picture.size)
     width = max(round(picture.width * scale), shape.width)
     height = max(round(picture.height * scale), shape.height)
     # Only what ends up inside the crop is scaled: a panorama costs no more than a square.

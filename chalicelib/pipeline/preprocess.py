@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chalicelib import messages, telemetry
@@ -77,12 +77,8 @@ class Preprocess:
             facts = Original(bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
             decoder = Decoder(self.limits)
             header = decoder.header(body)
-            facts = Original(
-                bytes=facts.bytes,
-                sha256=facts.sha256,
-                content_type=header.media_type,
-                width=header.width,
-                height=header.height,
+            facts = replace(
+                facts, content_type=header.media_type, width=header.width, height=header.height
             )
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
             picture = decoder.picture(body, at_least=self._decode_size(header, wanted))
@@ -167,16 +163,7 @@ class Preprocess:
             self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
             # From the message on, the image may be completed without this try's last write.
             self.images.describe(message, facts, copies, now_ms=now_ms())
-            self.inference_queue.send(
-                messages.encode(
-                    ImageMessage(
-                        image_id=message.image_id,
-                        generation=message.generation,
-                        attempt=message.attempt,
-                        queued_at_ms=now_ms(),
-                    )
-                )
-            )
+            self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         took_ms = elapsed_ms(started_ms)
         self.images.finish(
             message,
