@@ -20,6 +20,12 @@ run: $(VENV)/.run  ## The whole service on this machine; PORT=8000 AWS_PORT=4566
 package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; STAGE=dev
 	@$(PYTHON) -m infrastructure.package $(STAGE) build/$(STAGE)
 
+.PHONY: backfill
+backfill: $(VENV)/.run  ## Make a rendition of old images: RENDITION=name STAGE=local
+	@PYTHONPATH=vendor $(PYTHON) -m operations.backfill "$(RENDITION)" \
+		--stage "$(if $(filter command line environment,$(origin STAGE)),$(STAGE),local)" \
+		--aws-port "$(AWS_PORT)" $(ARGS)
+
 .PHONY: train
 train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of two cores)
 	@exec $(TRAINING_VENV)/bin/python -m training.train $(ARGS)

@@ -16,7 +16,7 @@ from chalicelib import telemetry
 from chalicelib.api.http import Answer, Request, error_answer, framework_refusal
 from chalicelib.container import Container
 from chalicelib.errors import DarkroomError, InvalidRequest, RouteNotFound
-from chalicelib.images import UPLOAD_PREFIX, Status
+from chalicelib.images import UPLOAD_PREFIX, ConversionStatus, Status
 from chalicelib.imaging.signature import ACCEPTED_TYPES
 from chalicelib.settings import APP_NAME, LOCAL_STAGE, resource_name
 
@@ -136,6 +136,12 @@ def infer(event: SQSEvent) -> None:
     container.inference_batch.run(event.to_dict(), lambda: container.infer)
 
 
+@app.on_sqs_message(queue=resource_name(STAGE, "conversion"), batch_size=1, name="optimise")
+def optimise(event: SQSEvent) -> None:
+    """Copies at full size, one image each: they take a hundred times as long as a prediction."""
+    container.conversion_batch.run(event.to_dict(), lambda: container.convert)
+
+
 @app.on_sqs_message(
     queue=resource_name(STAGE, "ingest-dead-letters"), batch_size=1, name="bury_ingest"
 )
@@ -160,6 +166,14 @@ def bury_preprocessing(event: SQSEvent) -> None:
 def bury_inference(event: SQSEvent) -> None:
     """Images that no prediction could be made for."""
     container.bury(event.to_dict(), step="infer", failed_status=Status.INFERENCE_FAILED)
+
+
+@app.on_sqs_message(
+    queue=resource_name(STAGE, "conversion-dead-letters"), batch_size=1, name="bury_conversion"
+)
+def bury_conversion(event: SQSEvent) -> None:
+    """Images whose copies at full size could not be made."""
+    container.bury(event.to_dict(), step="optimise", failed_status=ConversionStatus.FAILED)
 
 
 # --- HTTP in and out ------------------------------------------------------------------------

@@ -22,7 +22,10 @@ _MAX_VISIBILITY_SECONDS = 12 * 3600
 
 
 class FaultRecord(Protocol):
-    """Where the reason of a failed try is kept, for the case that it was the last."""
+    """Where the reason of a failed try is kept, for the case that it was the last.
+
+    The branch to the predictions keeps it beside the one to the copies at full size.
+    """
 
     def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
         """Keep it."""

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from chalicelib.api.idempotency import Idempotency
     from chalicelib.api.images import ImagesApi
     from chalicelib.aws.clients import Clients
+    from chalicelib.aws.conversion_rows import ConversionRows
     from chalicelib.aws.image_table import ImageTable
     from chalicelib.aws.object_store import ObjectStore
     from chalicelib.aws.queues import Queue
-    from chalicelib.batch import Batch
+    from chalicelib.batch import Batch, FaultRecord, Stage
+    from chalicelib.imaging.limits import Limits
     from chalicelib.inference.package import ModelPackage
+    from chalicelib.pipeline.backfill import Backfill
     from chalicelib.pipeline.bury import Bury
     from chalicelib.pipeline.infer import Infer
     from chalicelib.pipeline.ingest import Ingest
+    from chalicelib.pipeline.optimise import Optimise
     from chalicelib.pipeline.preprocess import Preprocess
 
 # Longer than the API's function may run: whoever holds a claim past it is dead.
@@ -66,6 +70,13 @@ class Container:
         )
 
     @cached_property
+    def conversions(self) -> "ConversionRows":
+        """What the rows tell of copies at full size."""
+        from chalicelib.aws.conversion_rows import ConversionRows
+
+        return ConversionRows(images=self.images)
+
+    @cached_property
     def uploads(self) -> "ObjectStore":
         """Originals, model inputs, dead letters."""
         return self._store(self.settings.uploads_bucket)
@@ -86,14 +97,24 @@ class Container:
         return self._queue(self.settings.inference_queue)
 
     @cached_property
+    def conversion_queue(self) -> "Queue":
+        """In front of `optimise`."""
+        return self._queue(self.settings.conversion_queue)
+
+    @cached_property
     def preprocessing_batch(self) -> "Batch":
         """Feeds `preprocess`."""
-        return self._batch("preprocess", self.preprocessing_queue)
+        return self._batch("preprocess", self.preprocessing_queue, self.images)
 
     @cached_property
     def inference_batch(self) -> "Batch":
         """Feeds `infer`."""
-        return self._batch("infer", self.inference_queue)
+        return self._batch("infer", self.inference_queue, self.images)
+
+    @cached_property
+    def conversion_batch(self) -> "Batch":
+        """Feeds `optimise`."""
+        return self._batch("optimise", self.conversion_queue, self.conversions)
 
     @cached_property
     def ingest(self) -> "Ingest":
@@ -110,7 +131,6 @@ class Container:
     def preprocess(self) -> "Preprocess":
         """Makes what the model sees."""
         from chalicelib.imaging import renditions
-        from chalicelib.imaging.limits import Limits
         from chalicelib.imaging.render import ModelInputShape
         from chalicelib.pipeline.preprocess import Preprocess
 
@@ -120,11 +140,8 @@ class Container:
             uploads=self.uploads,
             renditions=self.renditions,
             inference_queue=self.inference_queue,
-            limits=Limits(
-                max_bytes=self.settings.max_upload_bytes,
-                max_pixels=self.settings.max_pixels,
-                max_side=self.settings.max_side,
-            ),
+            conversion_queue=self.conversion_queue,
+            limits=self._limits,
             shape=ModelInputShape(
                 width=description.input.width,
                 height=description.input.height,
@@ -150,11 +167,51 @@ class Container:
         )
 
     @cached_property
+    def convert(self) -> "Stage":
+        """Makes copies of originals: those at full size, or renditions of old images."""
+        return lambda message: (self.backfill if message.renditions else self.optimise)(message)
+
+    @cached_property
+    def optimise(self) -> "Optimise":
+        """Makes the copies at full size."""
+        from chalicelib.imaging.formats import CopyFormat, Recipe
+        from chalicelib.pipeline.optimise import Optimise
+
+        settings = self.settings
+        return Optimise(
+            conversions=self.conversions,
+            uploads=self.uploads,
+            renditions=self.renditions,
+            limits=self._limits,
+            recipe=Recipe(
+                of_photos=tuple(map(CopyFormat, settings.formats_for_photos)),
+                of_graphics=tuple(map(CopyFormat, settings.formats_for_graphics)),
+                webp_method=settings.webp_method,
+                keep_rights=settings.keep_rights == "yes",
+            ),
+        )
+
+    @cached_property
+    def backfill(self) -> "Backfill":
+        """Makes renditions of images that are older than those."""
+        from chalicelib.imaging import renditions
+        from chalicelib.pipeline.backfill import Backfill
+
+        return Backfill(
+            images=self.images,
+            conversions=self.conversions,
+            uploads=self.uploads,
+            renditions=self.renditions,
+            limits=self._limits,
+            table=renditions.installed(),
+        )
+
+    @cached_property
     def bury(self) -> "Bury":
         """Takes in dead letters."""
         from chalicelib.pipeline.bury import Bury
 
-        return Bury(images=self.images, archive=self.uploads)
+        return Bury(images=self.images, conversions=self.conversions, archive=self.uploads)
 
     @cached_property
     def model_package(self) -> "ModelPackage":
@@ -178,6 +235,7 @@ class Container:
             uploads=self.uploads,
             renditions=self.renditions,
             queue_of=self._queue_before,
+            conversion_queue=self.conversion_queue,
             view=ImageView(
                 renditions=self.renditions, link_seconds=self.settings.download_link_seconds
             ),
@@ -197,6 +255,7 @@ class Container:
                 "renditions_bucket": self.renditions.check,
                 "preprocessing_queue": lambda: {"waiting": self.preprocessing_queue.waiting()},
                 "inference_queue": lambda: {"waiting": self.inference_queue.waiting()},
+                "conversion_queue": lambda: {"waiting": self.conversion_queue.waiting()},
             }
         )
 
@@ -228,12 +287,28 @@ class Container:
 
         return Queue(sqs=self.clients.sqs, name=name)
 
-    def _batch(self, name: str, queue: "Queue") -> "Batch":
+    @cached_property
+    def _limits(self) -> "Limits":
+        from chalicelib.imaging.limits import Limits
+
+        settings = self.settings
+        return Limits(
+            max_bytes=settings.max_upload_bytes,
+            max_pixels=settings.max_pixels,
+            max_side=settings.max_side,
+            max_scans=settings.max_scans,
+            max_frames=settings.max_frames,
+            max_animation_pixels=settings.max_animation_pixels,
+            decode_seconds=settings.decode_seconds,
+            decode_memory_bytes=settings.decode_memory_bytes,
+        )
+
+    def _batch(self, name: str, queue: "Queue", faults: "FaultRecord") -> "Batch":
         from chalicelib.batch import Batch
 
         return Batch(
             name=name,
             queue=queue,
-            faults=self.images,
+            faults=faults,
             retry_base_seconds=self.settings.retry_base_seconds,
         )

@@ -106,13 +106,15 @@ class MethodNotAllowed(RequestError):
 
 
 class NotRetryable(RequestError):
-    """A retry was asked for where nothing failed."""
+    """A retry was asked for where nothing failed, or before the image has ended."""
 
     status = 409
     code = "not_retryable"
 
     def __init__(self, status: str) -> None:
-        super().__init__(f"Only a failed image can be retried; this one is {status}.")
+        super().__init__(
+            f"Only an image that ended with a failure can be retried; this one is {status}."
+        )
 
 
 class IdempotencyKeyReused(RequestError):

@@ -115,18 +115,39 @@ class FocalPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredCopy:
-    """A copy of an image, made and kept. ``width`` and ``height`` are pixels."""
+    """A copy of an image, made and kept. ``width`` and ``height`` are pixels.
+
+    Attributes:
+        quality: Of the encoder, 1 to 100; None where the copy keeps exact pixels.
+        encoder: What made it, with its version; ``original`` for the original's own pixels.
+        encoding_ms: Milliseconds that making it took.
+        bytes_saved: By how much it is smaller than the original, negative where it is larger.
+        frames: Of an animation that was kept.
+    """
 
     key: str
     content_type: str
     bytes: int
     width: int
     height: int
+    quality: int | None = None
+    encoder: str | None = None
+    encoding_ms: int | None = None
+    bytes_saved: int | None = None
+    frames: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """What came in, as far as it is known. ``width`` and ``height`` are pixels, upright."""
+    """What came in, as far as it is known. ``width`` and ``height`` are pixels, upright.
+
+    Attributes:
+        orientation: How the file said it is turned, 1 to 8 as EXIF counts; 1 is upright.
+        mode: How its pixels are kept: ``RGB``, ``CMYK``, ``P`` (a palette), ``I;16``.
+        color_profile: What its colour profile calls itself.
+        frames: Of an animation that is kept as one.
+        kind: ``photo`` or ``graphic``.
+    """
 
     filename: str | None = None
     content_type: str | None = None
@@ -134,6 +155,11 @@ class Original:
     width: int | None = None
     height: int | None = None
     sha256: str | None = None
+    orientation: int | None = None
+    mode: str | None = None
+    color_profile: str | None = None
+    frames: int | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +193,13 @@ class Image:
         source: Where it lies; unknown until it was uploaded.
         focal_point: What a cut keeps in view.
         renditions: The small copies, by name.
+        formats: The copies at full size, by format.
         link_expires_at: Unix seconds until which the upload link works.
         timings_ms: Milliseconds of each step.
         error: Why it failed; only where it did.
         last_error: The last fault of the running attempt, which a retry may still heal.
+        conversion_error: Why the copies at full size were not made; only where they failed.
+        conversion_last_error: The last fault of making them.
     """
 
     image_id: str
@@ -186,6 +215,7 @@ class Image:
     source: Source | None = None
     focal_point: FocalPoint = FocalPoint()
     renditions: Mapping[str, StoredCopy] = field(default_factory=dict)
+    formats: Mapping[str, StoredCopy] = field(default_factory=dict)
     link_expires_at: int | None = None
     prediction: Prediction | None = None
     results_key: str | None = None
@@ -193,13 +223,36 @@ class Image:
     timings_ms: Mapping[str, int] = field(default_factory=dict)
     error: Failure | None = None
     last_error: Failure | None = None
+    conversion_error: Failure | None = None
+    conversion_last_error: Failure | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether something failed, and no prediction is under way that a retry would stop."""
+        conversion_failed = self.conversion_status is ConversionStatus.FAILED
+        return self.status.failed or (self.status is Status.COMPLETED and conversion_failed)
 
     @property
     def retry_from(self) -> Status:
-        """The status at which a retry takes up the work again."""
+        """The status at which a retry takes up the work again.
+
+        ``completed`` means that there is nothing to take up but the copies at full size.
+        """
+        if self.status is Status.COMPLETED:
+            return Status.COMPLETED
         if self.status is Status.INFERENCE_FAILED and self.error != INPUT_UNUSABLE:
             return Status.PREPROCESSED
         return Status.QUEUED
+
+    @property
+    def retries_conversion(self) -> bool:
+        """Whether a retry sends the copies at full size on their way again itself.
+
+        From ``queued`` on `preprocess` does. Where they are only under way, too: the retry
+        begins a new attempt, for which the message that is under way no longer counts.
+        """
+        unfinished = {ConversionStatus.PENDING, ConversionStatus.FAILED}
+        return self.retry_from is not Status.QUEUED and self.conversion_status in unfinished
 
     def wants(self, output: Output) -> bool:
         """Whether a client asked for it (or did not choose)."""

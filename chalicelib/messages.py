@@ -17,6 +17,8 @@ class ImageMessage:
         generation: The object version that the work is for.
         attempt: The attempt that the work belongs to.
         queued_at_ms: When it was sent, in milliseconds since the Unix epoch.
+        renditions: Names of renditions to make of an image that is long done; none in the
+            ordinary way of an image.
         version: Of this format. A reader refuses what it does not know.
     """
 
@@ -24,6 +26,7 @@ class ImageMessage:
     generation: str
     attempt: int
     queued_at_ms: int
+    renditions: tuple[str, ...] = ()
     version: Literal[1] = 1
 
 

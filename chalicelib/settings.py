@@ -5,19 +5,27 @@ The variable of a field is its name in capitals: ``max_pixels`` is ``MAX_PIXELS`
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
 
 from chalicelib.errors import SettingsError
 
 LOCAL_STAGE = "local"
+# What copies at full size can be made in, and the word for an empty list.
+FORMATS = ("webp", "jpeg", "png", "avif")
+NONE = "none"
 APP_NAME = "darkroom"
 
 
 def _setting(
-    meaning: str, *, default: Any = MISSING, minimum: int = 1, choices: tuple[str, ...] = ()
+    meaning: str,
+    *,
+    default: Any = MISSING,
+    minimum: int = 1,
+    maximum: int | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Any:
-    metadata = {"meaning": meaning, "minimum": minimum, "choices": choices}
+    metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "choices": choices}
     if default is MISSING:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -36,6 +44,7 @@ class Settings:
     idempotency_table: str = _setting("Table of the answers kept for `Idempotency-Key`.")
     preprocessing_queue: str = _setting("Name of the queue before `preprocess`.")
     inference_queue: str = _setting("Name of the queue before `infer`.")
+    conversion_queue: str = _setting("Name of the queue before `optimise`.")
     signing_secret_parameter: str = _setting(
         "SSM parameter (SecureString) with the secret that signs page cursors; made at first use."
     )
@@ -51,6 +60,44 @@ class Settings:
         "Largest original, in pixels, judged from its header.", default=64_000_000
     )
     max_side: int = _setting("Longest side of an original, in pixels.", default=30_000)
+    max_scans: int = _setting(
+        "Passes over the picture that a JPEG may make; cameras make 1, web pages' about 10.",
+        default=100,
+    )
+    max_frames: int = _setting(
+        "Frames of an animation; of a longer one only the first picture is kept.", default=300
+    )
+    max_animation_pixels: int = _setting(
+        "Width times height times frames of an animation, likewise.", default=64_000_000
+    )
+    decode_seconds: int = _setting(
+        "Processor time, in seconds, that reading one file may take.", default=20
+    )
+    decode_memory_bytes: int = _setting(
+        "What reading one file may allocate, in bytes; leave 250 MB of the function's memory.",
+        default=1_500_000_000,
+    )
+    formats_for_photos: tuple[str, ...] = _setting(
+        "Copies at full size of photographs: any of webp, jpeg, png, avif, or none.",
+        default=("webp", "jpeg", "png"),
+        choices=FORMATS,
+    )
+    formats_for_graphics: tuple[str, ...] = _setting(
+        "Copies at full size of drawings, screenshots and logos, likewise.",
+        default=("webp", "jpeg", "png"),
+        choices=FORMATS,
+    )
+    webp_method: int = _setting(
+        "How hard the WebP encoder tries, 0 to 6: quick to small.",
+        default=2,
+        minimum=0,
+        maximum=6,
+    )
+    keep_rights: str = _setting(
+        "Whether copies keep artist and copyright of the original's EXIF: yes or no.",
+        default="no",
+        choices=("yes", "no"),
+    )
     upload_link_seconds: int = _setting("How long an upload link works.", default=900)
     download_link_seconds: int = _setting("How long a link to a result works.", default=3600)
     idempotency_hours: int = _setting(
@@ -95,23 +142,40 @@ class Settings:
                 if entry.default is MISSING:
                     problems.append(f"{variable} is not set ({entry.metadata['meaning']})")
                 continue
-            choices = entry.metadata["choices"]
-            if choices and text not in choices:
-                problems.append(f"{variable} must be one of {', '.join(choices)}, not {text!r}")
-                continue
-            if entry.type is not int:
-                values[entry.name] = text
-                continue
-            minimum = entry.metadata["minimum"]
-            if not text.isascii() or not text.isdecimal() or int(text) < minimum:
-                problems.append(
-                    f"{variable} must be a whole number of at least {minimum}, not {text!r}"
-                )
-                continue
-            values[entry.name] = int(text)
+            try:
+                values[entry.name] = _read(entry, text)
+            except ValueError as error:
+                problems.append(f"{variable} {error}, not {text!r}")
         if problems:
             raise SettingsError("The settings are wrong: " + "; ".join(problems) + ".")
         return cls(**values)
+
+
+def _read(entry: Field[Any], text: str) -> Any:
+    """The value of a setting.
+
+    Raises:
+        ValueError: Says what it must be.
+    """
+    rules = entry.metadata
+    choices = rules["choices"]
+    if entry.type == tuple[str, ...]:
+        words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+        if words == (NONE,):
+            return ()
+        if not set(words) <= set(choices):
+            raise ValueError(f"must be {NONE}, or a list with commas of {', '.join(choices)}")
+        return words
+    if choices and text not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}")
+    if entry.type is not int:
+        return text
+    minimum, maximum = rules["minimum"], rules["maximum"]
+    number = int(text) if text.isascii() and text.isdecimal() else -1
+    if number < minimum or (maximum is not None and number > maximum):
+        limit = f"at least {minimum}" if maximum is None else f"{minimum} to {maximum}"
+        raise ValueError(f"must be a whole number of {limit}")
+    return number
 
 
 def resource_name(stage: str, kind: str) -> str:

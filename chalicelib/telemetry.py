@@ -19,6 +19,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "ProcessedImages": ("Count", "Images that a stage finished."),
     "ProcessingTime": ("Milliseconds", "Time a stage took for one image."),
     "TotalBytesProcessed": ("Bytes", "Size of the originals that were read."),
+    "BytesSaved": ("Bytes", "By how much the smallest copy is smaller than its original."),
     "InferenceTime": ("Milliseconds", "Time of one session run."),
     "ImagesRejected": ("Count", "Images refused because of what they are."),
     "ProcessingErrors": ("Count", "Faults of a stage that will be tried again."),

@@ -17,7 +17,9 @@ from local.errors import StartFailed
 # Photos that scikit-image carries (its data/README.txt names each one's origin).
 PHOTOS = ("chelsea.png", "coffee.png", "motorcycle_left.png", "astronaut.png", "rocket.jpg")
 _DEADLINE_SECONDS = 60
+_STEPS = ("queued", "preprocessing", "inferencing", "conversion")
 _FINAL = {"completed", "preprocessing_failed", "inference_failed"}
+_CONVERTED = {"completed", "failed", "skipped"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,11 @@ def run_samples(api_url: str, console: Console) -> None:
         ids = {path.name: _send(api, path) for path in sample_photos()}
         samples = list(_wait(api, ids, console))
     console.print(_table(samples, api_url))
-    failed = [sample.name for sample in samples if sample.image["status"] != "completed"]
+    failed = [
+        sample.name
+        for sample in samples
+        if {sample.image["status"], sample.image["conversion_status"]} != {"completed"}
+    ]
     if failed:
         raise StartFailed(f"These samples did not come through: {', '.join(failed)}.")
 
@@ -80,7 +86,7 @@ def _wait(api: httpx.Client, ids: dict[str, str], console: Console) -> Iterator[
         while len(done) < len(ids):
             for name, image_id in ids.items():
                 image = done.get(name) or api.get(f"/images/{image_id}").json()
-                if image["status"] in _FINAL:
+                if image["status"] in _FINAL and image["conversion_status"] in _CONVERTED:
                     done[name] = image
             progress.update(task, completed=len(done))
             if time.monotonic() > deadline:
@@ -101,6 +107,8 @@ def _table(samples: list[Sample], api_url: str) -> Table:
     table.add_column("Queued", justify="right")
     table.add_column("Preprocess", justify="right")
     table.add_column("Infer", justify="right")
+    table.add_column("Copies", justify="right")
+    table.add_column("WebP", justify="right")
     table.add_column("Link", overflow="fold")
     for sample in samples:
         image = sample.image
@@ -109,10 +117,19 @@ def _table(samples: list[Sample], api_url: str) -> Table:
             sample.name,
             image.get("top_prediction") or image.get("error", {}).get("code", "?"),
             f"{image['confidence']:.2f}" if "confidence" in image else "-",
-            *(_milliseconds(timings, step) for step in ("queued", "preprocessing", "inferencing")),
+            *(_milliseconds(timings, step) for step in _STEPS),
+            _saving(image),
             f"{api_url}{image['links']['self']}",
         )
     return table
+
+
+def _saving(image: dict[str, Any]) -> str:
+    """By how much the WebP copy is smaller than the photo."""
+    copy = image.get("formats", {}).get("webp")
+    if copy is None:
+        return "-"
+    return f"{-100 * copy['bytes_saved'] / image['original']['bytes']:+.0f} %"
 
 
 def _milliseconds(timings: dict[str, int], step: str) -> str:

@@ -17,7 +17,12 @@ STACK = "darkroom-local"
 ARTIFACTS_BUCKET = "darkroom-local-artifacts"
 _STACK_SECONDS = 60
 # Two cores are what a laptop can spare, and nobody wants to watch five tries there.
-PARAMETERS = {"PreprocessConcurrency": 2, "InferConcurrency": 2, "MaxReceives": 3}
+PARAMETERS = {
+    "PreprocessConcurrency": 2,
+    "InferConcurrency": 2,
+    "OptimiseConcurrency": 2,
+    "MaxReceives": 3,
+}
 _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from chalicelib.aws.conversion_rows import ConversionRows
 from chalicelib.aws.idempotency_table import Claim, IdempotencyTable
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
@@ -229,7 +230,8 @@ class FakeImageTable(ImageTable):
             if row.attempt != message.attempt or row.status not in status.before():
                 raise Superseded("ended before, or of another attempt")
             conversion = row.conversion_status
-            if status is Status.PREPROCESSING_FAILED:
+            pending = conversion is ConversionStatus.PENDING
+            if status is Status.PREPROCESSING_FAILED and pending:
                 conversion = ConversionStatus.FAILED
             return self._put(
                 replace(
@@ -255,7 +257,7 @@ class FakeImageTable(ImageTable):
             row = self.rows.get(image.image_id)
             if not isinstance(row, Image):
                 raise ImageNotFound(image.image_id)
-            if row.attempt == image.attempt and row.status.failed:
+            if row.attempt == image.attempt and row.retryable:
                 return self._put(_retried(row, status, now_ms))
             if row.attempt == image.attempt + 1:
                 return row
@@ -310,11 +312,80 @@ def _merged(known: Original, found: Original | None) -> Original:
     return replace(known, **{name: value for name, value in facts.items() if value is not None})
 
 
+class FakeConversionRows(ConversionRows):
+    """The other half of the rows of a fake table."""
+
+    def __init__(self, images: FakeImageTable) -> None:
+        self._fake = images
+
+    def start(self, message: ImageMessage, *, now_ms: int) -> Image:
+        with self._fake.trail.call("conversions.start"):
+            row = self._fake._row_of(message)
+            ahead = row.attempt == message.attempt - 1
+            if ahead and row.retryable and row.retries_conversion:
+                row = _retried(row, row.retry_from, now_ms)
+            return self._put(row, message, conversion_last_error=None, updated_at_ms=now_ms)
+
+    def finish(
+        self,
+        message: ImageMessage,
+        status: ConversionStatus,
+        *,
+        now_ms: int,
+        took_ms: int,
+        original: Original,
+        formats: Mapping[str, StoredCopy],
+    ) -> Image:
+        with self._fake.trail.call("conversions.finish"):
+            row = self._fake._row_of(message)
+            return self._put(
+                row,
+                message,
+                conversion_status=status,
+                formats=dict(formats),
+                timings_ms={**row.timings_ms, "conversion": took_ms},
+                original=_merged(row.original, original),
+                conversion_last_error=None,
+                updated_at_ms=now_ms,
+            )
+
+    def fail(self, message: ImageMessage, failure: Failure, *, now_ms: int) -> Image:
+        with self._fake.trail.call("conversions.fail"):
+            return self._put(
+                self._fake._row_of(message),
+                message,
+                conversion_status=ConversionStatus.FAILED,
+                conversion_error=failure,
+                conversion_last_error=None,
+                updated_at_ms=now_ms,
+            )
+
+    def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
+        with self._fake.trail.call("conversions.note_fault"):
+            row = self._fake._row_of(message)
+            self._put(row, message, conversion_last_error=fault, updated_at_ms=now_ms)
+
+    def add_renditions(
+        self, message: ImageMessage, renditions: Mapping[str, StoredCopy], *, now_ms: int
+    ) -> None:
+        with self._fake.trail.call("conversions.add_renditions"):
+            row = self._fake._row_of(message)
+            known = {**row.renditions, **renditions}
+            self._fake._put(replace(row, renditions=known, updated_at_ms=now_ms))
+
+    def _put(self, row: Image, message: ImageMessage, **changes: Any) -> Image:
+        pending = row.conversion_status is ConversionStatus.PENDING
+        if row.attempt != message.attempt or not pending:
+            raise Superseded("of another attempt, or not pending")
+        return self._fake._put(replace(row, **changes))
+
+
 def _retried(row: Image, status: Status, now_ms: int) -> Image:
     conversion = row.conversion_status
     if conversion is ConversionStatus.FAILED:
         wanted = row.wants(Output.FORMATS)
         conversion = ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
+        row = replace(row, conversion_error=None, conversion_last_error=None)
     return replace(
         row,
         status=status,

@@ -8,6 +8,9 @@ import msgspec
 from chalicelib.aws.object_store import ObjectStore
 from chalicelib.images import Image, Status, StoredCopy
 
+# Shown of a copy where they are known.
+_DETAILS = ("quality", "encoder", "encoding_ms", "bytes_saved", "frames")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageView:
@@ -47,8 +50,15 @@ class ImageView:
             shown["renditions"] = {
                 name: self._copy(copy) for name, copy in image.renditions.items()
             }
+        if image.formats:
+            shown["formats"] = {name: self._copy(copy) for name, copy in image.formats.items()}
         if image.error is not None:
             shown["error"] = {"code": image.error.code, "message": image.error.message}
+        if image.conversion_error is not None:
+            shown["conversion_error"] = {
+                "code": image.conversion_error.code,
+                "message": image.conversion_error.message,
+            }
         if image.status is Status.COMPLETED and image.prediction is not None:
             shown |= self._prediction(image)
         return shown
@@ -66,6 +76,7 @@ class ImageView:
             "height": copy.height,
             "bytes": copy.bytes,
             "content_type": copy.content_type,
+            **{name: value for name in _DETAILS if (value := getattr(copy, name)) is not None},
         }
 
     def _prediction(self, image: Image) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class ImagesApi:
     uploads: ObjectStore
     renditions: ObjectStore
     queue_of: Callable[[Status], Queue]
+    conversion_queue: Queue
     view: ImageView
     cursors: Cursors
     idempotency: Idempotency
@@ -165,25 +166,28 @@ class ImagesApi:
             NotRetryable: Nothing failed.
         """
         image = self._known(image_id)
-        if not image.status.failed or image.generation is None:
+        if not image.retryable or image.generation is None:
             raise NotRetryable(image.status)
         status = image.retry_from
-        self.queue_of(status).send(
-            messages.encode(
-                ImageMessage(
-                    image_id=image_id,
-                    generation=image.generation,
-                    attempt=image.attempt + 1,
-                    queued_at_ms=now_ms(),
-                )
+        message = messages.encode(
+            ImageMessage(
+                image_id=image_id,
+                generation=image.generation,
+                attempt=image.attempt + 1,
+                queued_at_ms=now_ms(),
             )
         )
+        if image.retries_conversion:
+            self.conversion_queue.send(message)
+        if status is not Status.COMPLETED:
+            self.queue_of(status).send(message)
         retried = self.images.retry(image, status, now_ms=now_ms())
         return Answer(
             status=202,
             body={
                 "image_id": image_id,
                 "status": retried.status,
+                "conversion_status": retried.conversion_status,
                 "attempts": retried.attempt,
                 "links": {"self": self.view.link(image_id)},
             },

@@ -61,9 +61,14 @@ class UpdateExpression:
         self.text = " ".join(parts)
 
     def _path(self, path: str) -> str:
-        parts = path.split(".")
-        self.names |= {f"#{part}": part for part in parts}
-        return ".".join(f"#{part}" for part in parts)
+        # A part may have a hyphen in it, which a placeholder may not.
+        return ".".join(self._name(part) for part in path.split("."))
+
+    def _name(self, part: str) -> str:
+        known = {name: placeholder for placeholder, name in self.names.items()}
+        placeholder = known.get(part, f"#set{len(self.names)}")
+        self.names[placeholder] = part
+        return placeholder
 
     def _value(self, value: Any) -> str:
         # boto3 numbers the placeholders of conditions as :v0, :v1, ...

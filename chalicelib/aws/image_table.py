@@ -240,17 +240,31 @@ class ImageTable:
         Raises:
             Superseded: The image ended before, was deleted, or belongs to another attempt.
         """
-        facts: dict[str, Any] = {"error": failure, **facts_of(original)}
-        if status is Status.PREPROCESSING_FAILED:
-            facts["conversion_status"] = ConversionStatus.FAILED
-        return self._writer.write_for(
-            message,
-            Attr("attempt").eq(message.attempt) & Attr("status").is_in(list(status.before())),
-            now_ms=now_ms,
-            status=status,
-            set_values=facts,
-            remove=["last_error", "expires_at"],
+        open_attempt = Attr("attempt").eq(message.attempt) & Attr("status").is_in(
+            list(status.before())
         )
+
+        def end(condition: ConditionBase, **facts: Any) -> Image:
+            return self._writer.write_for(
+                message,
+                open_attempt & condition,
+                now_ms=now_ms,
+                status=status,
+                set_values={"error": failure, **facts_of(original), **facts},
+                remove=["last_error", "expires_at"],
+            )
+
+        pending = Attr("conversion_status").eq(ConversionStatus.PENDING)
+        if status is Status.PREPROCESSING_FAILED:
+            # What cannot be prepared cannot be converted, unless it was already: `preprocess`
+            # may die after it has handed on.
+            try:
+                return end(pending, conversion_status=ConversionStatus.FAILED)
+            except Superseded as superseded:
+                if superseded.gone:
+                    raise
+                return end(~pending)
+        return end(Attr("image_id").exists())
 
     def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
         """Keep the reason of a try that failed, for the case that it was the last.
@@ -274,19 +288,25 @@ class ImageTable:
             ImageNotFound: It was deleted.
         """
         conversion: dict[str, Any] = {}
+        outdated = ["error", "last_error"]
         if image.conversion_status is ConversionStatus.FAILED:
             wanted = image.wants(Output.FORMATS)
             conversion["conversion_status"] = (
                 ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
             )
+            outdated += ["conversion_error", "conversion_last_error"]
+        failed = Attr("status").is_in(list(_FAILED_BY_STEP)) | (
+            Attr("status").eq(Status.COMPLETED)
+            & Attr("conversion_status").eq(ConversionStatus.FAILED)
+        )
         try:
             return self._writer.write(
                 image.image_id,
-                Attr("attempt").eq(image.attempt) & Attr("status").is_in(list(_FAILED_BY_STEP)),
+                Attr("attempt").eq(image.attempt) & failed,
                 now_ms=now_ms,
                 status=status,
                 set_values={"attempt": image.attempt + 1, **conversion},
-                remove=["error", "last_error"],
+                remove=outdated,
             )
         except Refused as refused:
             if refused.item is None or "status" not in refused.item:

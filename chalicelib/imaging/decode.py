@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import cast
 
 from PIL import Image as Pillow
-from PIL import ImageCms, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from chalicelib.errors import ImageRejected
+from chalicelib.imaging import colours
+from chalicelib.imaging.budget import OutOfTime, bounded
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.signature import ACCEPTED_TYPES, SIGNATURE_BYTES, media_type_of
 
@@ -21,6 +23,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "MPO")
 Pillow.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION = 0x0112
+# Who made a picture, and who may use it; EXIF 2.32, 4.6.4 D.
+_EXIF_RIGHTS = (0x013B, 0x8298)
 # What makes each orientation upright; EXIF 2.32, 4.6.4 A, "Orientation".
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -34,8 +38,12 @@ _UPRIGHT = {
 # These exchange rows and columns.
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _WHITE = (255, 255, 255)
-# The mode in which a colour profile speaks of an image; of all others it is RGB.
-_PROFILED_MODES = {"L": "L", "LA": "L", "1": "L", "CMYK": "CMYK"}
+# What decoders raise on broken files, as far as it was seen; see `_edge`, where all else ends.
+_DECODER_ERRORS = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, struct.error,
+)  # fmt: skip
+# What begins each scan of a JPEG. In its compressed data an FF is always followed by 00.
+_START_OF_SCAN = b"\xff\xda"
 # What may say how a PNG is turned: EXIF, ImageMagick's older form of it, and XMP.
 _PNG_ORIENTATION_CHUNKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
@@ -48,11 +56,46 @@ class Header:
         media_type: By its signature, never by its name.
         width: Pixels, upright.
         height: Pixels, upright.
+        orientation: As EXIF counts them, 1 to 8; 1 is upright.
+        mode: How pixels are kept in the file, in Pillow's words: ``RGB``, ``CMYK``, ``I;16``.
+        frames: Of an animation, counted as far as they would be kept; 1 for any other picture.
+        profile: What the colour profile calls itself, None without one.
     """
 
     media_type: str
     width: int
     height: int
+    orientation: int = 1
+    mode: str = "RGB"
+    frames: int = 1
+    profile: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A picture at its full size.
+
+    Attributes:
+        picture: Upright, in sRGB, of mode L, LA, RGB or RGBA, with nothing but pixels.
+        media_type: Of the file it came from.
+        as_stored: Whether the file shows it just so: upright, without a profile to apply.
+        lossless: Whether the file keeps exact pixels.
+        rights: An EXIF block with nothing but artist and copyright; empty where neither is told.
+    """
+
+    picture: Pillow.Image
+    media_type: str
+    as_stored: bool
+    lossless: bool
+    rights: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """A frame of an animation: upright, in sRGB, of mode RGB or RGBA; shown for so long."""
+
+    picture: Pillow.Image
+    milliseconds: int
 
 
 class Decoder:
@@ -68,11 +111,21 @@ class Decoder:
             ImageRejected: It is no image that is taken here, or over a limit.
         """
         with self._opened(body) as (image, media_type):
+            # Before anything is loaded, which changes the mode of some.
+            mode, profile = image.mode, image.info.get("icc_profile")
             if image.format == "PNG" and _tells_more_after_pixels(body):
                 image.load()
-            width, height = image.size
-            width, height = _as_stored((width, height), _orientation(image))
-        return Header(media_type=media_type, width=width, height=height)
+            orientation = _orientation(image)
+            width, height = _as_stored(image.size, orientation)
+            return Header(
+                media_type=media_type,
+                width=width,
+                height=height,
+                orientation=orientation,
+                mode=mode,
+                frames=self._frames(image),
+                profile=colours.name_of(profile),
+            )
 
     def picture(self, body: bytes, *, at_least: tuple[int, int]) -> Pillow.Image:
         """Decode a file for a reduced copy.
@@ -97,16 +150,79 @@ class Decoder:
             image.load()
             orientation = _orientation(image)
             stored = _as_stored(at_least, orientation)
-            picture = _on_white(_shrunk(_reduced_depth(image), stored))
-            if orientation in _UPRIGHT:
-                picture = picture.transpose(_UPRIGHT[orientation])
-            # What else the file carries (comments, profiles, text) must not reach an output.
-            picture.info.clear()
-            return picture
+            profile = image.info.get("icc_profile")
+            small = _shrunk(_plain(image), stored)
+            return _bare(_turned(on_white(colours.in_srgb(small, profile)), orientation))
+
+    def whole(self, body: bytes) -> Whole:
+        """Decode a file at its full size.
+
+        Raises:
+            ImageRejected: It cannot be decoded, or is over a limit.
+        """
+        with self._opened(body) as (image, media_type):
+            lossless = image.format not in {"JPEG", "MPO"}
+            image.load()
+            orientation = _orientation(image)
+            profile = image.info.get("icc_profile")
+            picture = colours.in_srgb(_opaque_if_it_is(_plain(image)), profile)
+            return Whole(
+                picture=_bare(_turned(picture, orientation)),
+                media_type=media_type,
+                as_stored=orientation == 1 and colours.is_srgb(profile, image.mode),
+                lossless=lossless,
+                rights=_rights(image),
+            )
+
+    def frames(self, body: bytes) -> Iterator[Frame]:
+        """Decode the frames of an animation, one after the other.
+
+        They end early where one cannot be decoded: the animation is kept as far as it goes.
+
+        Raises:
+            ImageRejected: Not even the first can be decoded, or the file is over a limit.
+        """
+        with self._opened(body) as (image, _):
+            kept = self._frames(image)
+        # Whoever takes a frame works on it before the next: only what is done here is bounded.
+        with Pillow.open(io.BytesIO(body), formats=FORMATS) as image:
+            for number in range(kept):
+                try:
+                    with self._edge():
+                        frame = _frame(image, number)
+                except ImageRejected:
+                    if number == 0:
+                        raise
+                    return
+                yield frame
+
+    def loops(self, body: bytes) -> int:
+        """How often an animation is shown; 0 is for ever.
+
+        Raises:
+            ImageRejected: It is no image that is taken here, or over a limit.
+        """
+        with self._opened(body) as (image, _):
+            loops = image.info.get("loop")
+            if loops is None:
+                return 1
+            # A GIF tells how often it is repeated (Netscape's extension), others how often shown.
+            return int(loops) + 1 if image.format == "GIF" and loops else int(loops)
+
+    def _frames(self, image: Pillow.Image) -> int:
+        """How many frames are kept: those of an animation within the limits, else 1."""
+        frames = 1
+        if image.format in {"WEBP", "PNG"}:
+            frames = getattr(image, "n_frames", 1)
+        elif image.format == "GIF":
+            # A broken frame ends the animation, not the image.
+            with suppress(*_DECODER_ERRORS):
+                frames = getattr(image, "n_frames", 1)
+        return frames if self._limits.keeps_animation(*image.size, frames) else 1
 
     @contextmanager
     def _opened(self, body: bytes) -> Iterator[tuple[Pillow.Image, str]]:
-        """The decoder's edge: every exception of a decoder becomes an `ImageRejected`."""
+        """The file as an image within the limits, not yet decoded, and its media type."""
         self._limits.check_bytes(len(body))
         media_type = media_type_of(body[:SIGNATURE_BYTES])
         if media_type is None:
@@ -115,15 +231,33 @@ class Decoder:
                 "The file is not an image of a type that is taken here: "
                 f"{', '.join(ACCEPTED_TYPES)}.",
             )
+        if media_type == "image/jpeg":
+            self._limits.check_scans(body.count(_START_OF_SCAN))
+        if media_type == "image/webp" and (size := _webp_size(body)) is not None:
+            # Pillow makes room for the whole canvas, twice, when it opens one.
+            self._limits.check_size(*size)
+        with self._edge(), Pillow.open(io.BytesIO(body), formats=FORMATS) as image:
+            self._limits.check_size(*image.size)
+            yield image, media_type
+
+    @contextmanager
+    def _edge(self) -> Iterator[None]:
+        """The decoder's edge: every exception of a decoder becomes an `ImageRejected`."""
+        limits = self._limits
         try:
             with (
+                bounded(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes),
                 warnings.catch_warnings(action="ignore"),
-                Pillow.open(io.BytesIO(body), formats=FORMATS) as image,
             ):
-                self._limits.check_size(*image.size)
-                yield image, media_type
+                yield
         except ImageRejected:
             raise
+        except OutOfTime:
+            raise ImageRejected(
+                "image_too_complex",
+                "Reading the image takes longer than the "
+                f"{limits.decode_seconds} seconds that it may.",
+            ) from None
         # Decoders raise whatever comes to hand on broken files: besides OSError and
         # SyntaxError, 12 other classes were seen on 16,109 files, IndexError among them.
         except Exception as error:
@@ -156,6 +290,31 @@ def _rejection(error: Exception) -> ImageRejected:
     )
 
 
+def _frame(image: Pillow.Image, number: int) -> Frame:
+    image.seek(number)
+    image.load()
+    picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    picture = colours.in_srgb(picture, image.info.get("icc_profile"))
+    return Frame(
+        picture=_bare(_turned(picture, _orientation(image))),
+        milliseconds=int(image.info.get("duration", 0) or 0),
+    )
+
+
+def _webp_size(webp: bytes) -> tuple[int, int] | None:
+    """Width and height by the first chunk; RFC 9649, 2.5 to 2.7, and RFC 6386, 9.1."""
+    kind = webp[12:16]
+    if len(webp) < 30 or kind not in {b"VP8X", b"VP8L", b"VP8 "}:
+        return None
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(webp[24:27], "little"), 1 + int.from_bytes(webp[27:30], "little")
+    if kind == b"VP8L":
+        packed = int.from_bytes(webp[21:25], "little")
+        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", webp, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
 def _tells_more_after_pixels(png: bytes) -> bool:
     """Whether a PNG may hold its orientation behind its pixels, where only decoding finds it."""
     pixels_at = png.find(b"IDAT")
@@ -167,7 +326,7 @@ def _orientation(image: Pillow.Image) -> int:
     if image.format == "TIFF":
         return 1
     # A broken EXIF block says nothing about the pixels.
-    with suppress(SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+    with suppress(*_DECODER_ERRORS):
         # Not `image.getexif()`: a PNG's decodes the picture, and its faults would be lost here.
         return int(Pillow.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
     return 1
@@ -194,45 +353,65 @@ def _reduced_depth(image: Pillow.Image) -> Pillow.Image:
     return reduced
 
 
+def _plain(image: Pillow.Image) -> Pillow.Image:
+    """The image in one of five modes: L, LA, RGB, RGBA or CMYK."""
+    image = _reduced_depth(image)
+    if image.mode in {"LA", "RGBA"}:
+        return image
+    grey = image.mode in {"L", "1", "La"}
+    if image.has_transparency_data:
+        return image.convert("LA" if grey else "RGBA")
+    if grey:
+        return image if image.mode == "L" else image.convert("L")
+    return image if image.mode in {"RGB", "CMYK"} else image.convert("RGB")
+
+
 def _shrunk(image: Pillow.Image, at_least: tuple[int, int]) -> Pillow.Image:
     """The image averaged down by a whole factor, both sides still at least as long as asked for.
 
-    Applying a colour profile to 12 MP costs 150 ms, to a twentieth of that 6.
+    Applying a colour profile to 12 MP costs 150 ms, to a twentieth of that 6. Pillow weighs
+    colours by their alpha here, so that transparency makes no fringes.
     """
     factor = min(image.width // at_least[0], image.height // at_least[1])
-    # Averaging colours without regard to their transparency would make fringes.
-    if factor < 2 or image.mode not in {"RGB", "L", "CMYK"} or image.has_transparency_data:
+    return image if factor < 2 else image.reduce(factor)
+
+
+def _opaque_if_it_is(image: Pillow.Image) -> Pillow.Image:
+    """The image without an alpha channel that says nothing."""
+    if "A" not in image.getbands() or image.getchannel("A").getextrema() != (255, 255):
         return image
-    return image.reduce(factor)
+    return image.convert("L" if image.mode == "LA" else "RGB")
 
 
-def _on_white(image: Pillow.Image) -> Pillow.Image:
-    """Mode RGB in sRGB, with whatever is transparent on white."""
-    profiled = _in_mode(image, _PROFILED_MODES.get(image.mode, "RGB"))
-    colours = _in_mode(_to_srgb(profiled), "RGB")
-    if not image.has_transparency_data:
-        return colours
-    with_alpha = image if "A" in image.getbands() else image.convert("RGBA")
+def on_white(image: Pillow.Image) -> Pillow.Image:
+    """An image of mode L, LA, RGB or RGBA in mode RGB, what is transparent on white."""
+    if image.mode == "RGB":
+        return image
+    if "A" not in image.getbands():
+        return image.convert("RGB")
     canvas = Pillow.new("RGB", image.size, _WHITE)
-    canvas.paste(colours, mask=with_alpha.getchannel("A"))
+    canvas.paste(image.convert("RGB"), mask=image.getchannel("A"))
     return canvas
 
 
-def _in_mode(image: Pillow.Image, mode: str) -> Pillow.Image:
-    """The image in a mode. Pillow copies it even where it has that mode: 36 MB at 12 MP."""
-    return image if image.mode == mode else image.convert(mode)
+def _turned(image: Pillow.Image, orientation: int) -> Pillow.Image:
+    """The image upright."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _to_srgb(image: Pillow.Image) -> Pillow.Image:
-    """The same colours in sRGB. A profile that cannot be applied is ignored, the image kept."""
-    profile = image.info.get("icc_profile")
-    if not profile:
-        return image
-    with suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-        if converted is not None:
-            return converted
+def _bare(image: Pillow.Image) -> Pillow.Image:
+    """The image without what else the file carries: comments, profiles, text."""
+    image.info.clear()
     return image
+
+
+def _rights(image: Pillow.Image) -> bytes:
+    """An EXIF block with artist and copyright alone, empty where the image tells neither."""
+    kept = Pillow.Exif()
+    with suppress(*_DECODER_ERRORS):
+        found = Pillow.Image.getexif(image)
+        for tag in _EXIF_RIGHTS:
+            text = found.get(tag)
+            if isinstance(text, str) and text.strip("\x00 "):
+                kept[tag] = text
+    return kept.tobytes() if len(kept) else b""

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from chalicelib import messages, telemetry
+from chalicelib.aws.conversion_rows import ConversionRows
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore
 from chalicelib.clock import now_ms
 from chalicelib.errors import ImageNotFound, MessageRejected, Superseded
-from chalicelib.images import Failure, Status
+from chalicelib.images import ConversionStatus, Failure, Status
 from chalicelib.messages import ImageMessage
 
 # What is said of an image whose worker died without a word: out of memory, or killed.
@@ -30,18 +31,23 @@ class Bury:
     """Takes in dead letters. A fault is raised, and SQS delivers them again."""
 
     images: ImageTable
+    conversions: ConversionRows
     archive: ObjectStore
 
     def __call__(
-        self, event: Mapping[str, Any], *, step: str, failed_status: Status | None
+        self,
+        event: Mapping[str, Any],
+        *,
+        step: str,
+        failed_status: Status | ConversionStatus | None,
     ) -> None:
         """Archive every dead letter of an SQS event and mark its image.
 
         Args:
             event: The event as Lambda delivers it.
             step: The step whose dead letters these are.
-            failed_status: The status that they put an image in, or None where
-                they are no messages about one image.
+            failed_status: The status that they put an image, or its copies at full size,
+                in; None where they are no messages about one image.
         """
         for record in event.get("Records", []):
             fault: Failure | None = None
@@ -49,7 +55,7 @@ class Bury:
             if failed_status is not None:
                 try:
                     message = messages.decode(record["body"])
-                    fault = self._reason(message)
+                    fault = self._reason(message, failed_status)
                 except MessageRejected as rejected:
                     fault = Failure(code=rejected.code, message=rejected.public_message)
             self._archive(record, step, message, fault)
@@ -63,21 +69,33 @@ class Bury:
                 reason=fault.code if fault else None,
             )
 
-    def _reason(self, message: ImageMessage) -> Failure | None:
+    def _reason(
+        self, message: ImageMessage, failed_status: Status | ConversionStatus
+    ) -> Failure | None:
         """Why the message was given up; None where it no longer is about its image."""
         try:
             image = self.images.get(message.image_id)
         except ImageNotFound:
             return None
         same = (image.attempt, image.generation) == (message.attempt, message.generation)
+        if isinstance(failed_status, ConversionStatus):
+            done = image.conversion_status in {ConversionStatus.COMPLETED, ConversionStatus.SKIPPED}
+            if not same or done or message.renditions:
+                return None
+            return image.conversion_last_error or image.conversion_error or WORKER_LOST
         if not same or (image.status.final and not image.status.failed):
             return None
         # A letter that comes twice finds the reason that it left the first time.
         return image.last_error or image.error or WORKER_LOST
 
-    def _mark(self, message: ImageMessage, status: Status, reason: Failure) -> None:
+    def _mark(
+        self, message: ImageMessage, status: Status | ConversionStatus, reason: Failure
+    ) -> None:
         try:
-            self.images.fail(message, status, reason, now_ms=now_ms())
+            if isinstance(status, ConversionStatus):
+                self.conversions.fail(message, reason, now_ms=now_ms())
+            else:
+                self.images.fail(message, status, reason, now_ms=now_ms())
         except Superseded as superseded:
             telemetry.logger().info("bury: nothing to mark: %s", superseded)
 

@@ -1,10 +1,7 @@
 """Fetch an original once, check it, decode it once; make renditions and what the model sees."""
 
 import hashlib
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from chalicelib import messages, telemetry
 from chalicelib.aws.image_table import ImageTable
@@ -13,8 +10,8 @@ from chalicelib.aws.queues import Queue
 from chalicelib.clock import elapsed_ms, now_ms
 from chalicelib.errors import ImageRejected, ObjectMissing, Superseded
 from chalicelib.images import (
+    ConversionStatus,
     Failure,
-    FocalPoint,
     Image,
     Original,
     Output,
@@ -23,17 +20,12 @@ from chalicelib.images import (
     derived_prefixes,
     model_input_key,
 )
-from chalicelib.imaging.decode import Decoder, Header
+from chalicelib.imaging.decode import Decoder
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
-from chalicelib.imaging.renditions import OVERSAMPLING, Rendition, encoded, rendered
+from chalicelib.imaging.renditions import Rendition
 from chalicelib.messages import ImageMessage
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PilImage
-
-# A key carries the version of the upload and of the recipe: what it names never changes.
-IMMUTABLE = "public, max-age=31536000, immutable"
+from chalicelib.pipeline.rendering import decode_size, fetch_original, store_renditions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +36,7 @@ class Preprocess:
     uploads: ObjectStore
     renditions: ObjectStore
     inference_queue: Queue
+    conversion_queue: Queue
     limits: Limits
     shape: ModelInputShape
     table: tuple[Rendition, ...]
@@ -73,62 +66,31 @@ class Preprocess:
         image = self.images.start(message, Status.PREPROCESSING, now_ms=started_ms)
         facts = image.original
         try:
-            body = self._fetch(image)
+            body = fetch_original(self.uploads, self.limits, image)
             facts = Original(bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
             decoder = Decoder(self.limits)
             header = decoder.header(body)
             facts = replace(
-                facts, content_type=header.media_type, width=header.width, height=header.height
+                facts,
+                content_type=header.media_type,
+                width=header.width,
+                height=header.height,
+                orientation=header.orientation,
+                mode=header.mode,
+                color_profile=header.profile,
+                frames=header.frames if header.frames > 1 else None,
             )
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
-            picture = decoder.picture(body, at_least=self._decode_size(header, wanted))
+            scale = self.shape.scale(header.width, header.height)
+            picture = decoder.picture(body, at_least=decode_size(header, wanted, scales=[scale]))
         except (ImageRejected, ObjectMissing) as error:
             self._reject(message, error, facts)
             return
-        copies = self._store_renditions(message, picture, header, wanted, focal=image.focal_point)
+        copies = store_renditions(
+            self.renditions, message, picture, header, wanted, focal=image.focal_point
+        )
         pixels = to_ppm(model_input(picture, self.shape))
         self._hand_on(message, image, pixels, facts, copies, started_ms=started_ms)
-
-    def _fetch(self, image: Image) -> bytes:
-        if image.source is None:
-            raise ObjectMissing(image.image_id)
-        if image.original.bytes is not None:
-            # S3 told the size with the event: what is too large is not even fetched.
-            self.limits.check_bytes(image.original.bytes)
-        return self.uploads.get(image.source.key, version_id=image.source.version_id).body
-
-    def _decode_size(self, header: Header, wanted: Iterable[Rendition]) -> tuple[int, int]:
-        """Width and height that the largest of all outputs needs, in pixels of the original."""
-        size = (header.width, header.height)
-        scales = [self.shape.scale(*size), *(rendition.scale(*size) for rendition in wanted)]
-        least = min(OVERSAMPLING * max(scales), 1.0)
-        return (math.ceil(header.width * least), math.ceil(header.height * least))
-
-    def _store_renditions(
-        self,
-        message: ImageMessage,
-        picture: "PilImage",
-        header: Header,
-        wanted: Iterable[Rendition],
-        *,
-        focal: FocalPoint,
-    ) -> dict[str, StoredCopy]:
-        copies: dict[str, StoredCopy] = {}
-        for rendition in wanted:
-            copy = rendered(picture, rendition, original=(header.width, header.height), focal=focal)
-            body = encoded(copy, rendition)
-            stored = StoredCopy(
-                key=rendition.key(message.image_id, message.generation),
-                content_type=rendition.format.media_type,
-                bytes=len(body),
-                width=copy.width,
-                height=copy.height,
-            )
-            self.renditions.put(
-                stored.key, body, content_type=stored.content_type, cache_control=IMMUTABLE
-            )
-            copies[rendition.name] = stored
-        return copies
 
     def _reject(
         self, message: ImageMessage, error: ImageRejected | ObjectMissing, facts: Original
@@ -153,7 +115,7 @@ class Preprocess:
         *,
         started_ms: int,
     ) -> None:
-        """Objects first, then the next message, then the row: any of them may come twice."""
+        """Objects first, then the next messages, then the row: any of them may come twice."""
         status, key = Status.COMPLETED, None
         if image.wants(Output.PREDICTIONS):
             status, key = (
@@ -164,6 +126,8 @@ class Preprocess:
             # From the message on, the image may be completed without this try's last write.
             self.images.describe(message, facts, copies, now_ms=now_ms())
             self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
+        if image.conversion_status is ConversionStatus.PENDING:
+            self.conversion_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         took_ms = elapsed_ms(started_ms)
         self.images.finish(
             message,

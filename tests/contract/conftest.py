@@ -27,6 +27,7 @@ class Edges:
                 idempotency_table="unused",
                 preprocessing_queue="unused",
                 inference_queue="unused",
+                conversion_queue="conversion",
                 signing_secret_parameter="unused",
                 aws_endpoint_url=places.aws_url,
             )

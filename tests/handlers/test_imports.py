@@ -17,6 +17,7 @@ ENVIRON = {
     "IDEMPOTENCY_TABLE": "k",
     "PREPROCESSING_QUEUE": "p",
     "INFERENCE_QUEUE": "q",
+    "CONVERSION_QUEUE": "c",
     "SIGNING_SECRET_PARAMETER": "/s",
     "PYTHONPATH": f"{ROOT}:{ROOT / 'vendor'}",
 }
@@ -44,6 +45,8 @@ def loaded_after(statement: str) -> set[str]:
         ("import app; app.container.ingest", {"boto3"}),
         ("import app; app.container.bury", {"boto3"}),
         ("import app; app.container.preprocess", {"boto3", "PIL"}),
+        ("import app; app.container.optimise", {"boto3", "PIL", "numpy"}),
+        ("import app; app.container.backfill", {"boto3", "PIL"}),
         ("import app; app.container.infer", {"boto3", "numpy", "onnxruntime"}),
     ],
 )

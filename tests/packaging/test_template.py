@@ -13,15 +13,18 @@ from infrastructure.package import PackagingFailed, make_package
 FUNCTIONS = {
     "APIHandler": (512, 30),
     "Ingest": (256, 60),
-    "Preprocess": (1024, 300),
+    "Preprocess": (1769, 300),
     "Infer": (3008, 300),
+    "Optimise": (2048, 300),
     "BuryIngest": (256, 60),
     "BuryPreprocessing": (256, 60),
     "BuryInference": (256, 60),
+    "BuryConversion": (256, 60),
 }
 QUEUES_OF = {
     "Preprocess": ("PreprocessingQueue", "PreprocessingDeadLetters"),
     "Infer": ("InferenceQueue", "InferenceDeadLetters"),
+    "Optimise": ("ConversionQueue", "ConversionDeadLetters"),
 }
 
 

@@ -12,6 +12,7 @@ FIELDS: dict[str, Any] = {
     "generation": "v1",
     "attempt": 2,
     "queued_at_ms": 1_795_000_000_000,
+    "renditions": [],
     "version": 1,
 }
 

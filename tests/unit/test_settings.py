@@ -13,6 +13,7 @@ REQUIRED = {
     "IDEMPOTENCY_TABLE": "idempotency",
     "PREPROCESSING_QUEUE": "pre",
     "INFERENCE_QUEUE": "inf",
+    "CONVERSION_QUEUE": "con",
     "SIGNING_SECRET_PARAMETER": "/darkroom/dev/secret",
 }
 NUMBERS = tuple(entry.name.upper() for entry in dataclasses.fields(Settings) if entry.type is int)
@@ -53,8 +54,39 @@ def test_spaces_around_a_value_are_not_part_of_it() -> None:
 
 @pytest.mark.parametrize("variable", NUMBERS)
 def test_every_number_can_be_set(variable: str) -> None:
-    settings = Settings.from_environ({**REQUIRED, variable: "7"})
-    assert getattr(settings, variable.lower()) == 7
+    settings = Settings.from_environ({**REQUIRED, variable: "6"})
+    assert getattr(settings, variable.lower()) == 6
+
+
+@pytest.mark.parametrize("text", ["7", "-1", "x"])
+def test_a_number_with_two_ends_is_refused_beyond_either(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({**REQUIRED, "WEBP_METHOD": text})
+    assert f"WEBP_METHOD must be a whole number of 0 to 6, not {text!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("webp", ("webp",)),
+        (" avif, webp ,avif", ("avif", "webp")),
+        ("none", ()),
+        ("", ("webp", "jpeg", "png")),
+    ],
+)
+def test_a_list_is_given_with_commas_or_as_none(text: str, expected: tuple[str, ...]) -> None:
+    settings = Settings.from_environ({**REQUIRED, "FORMATS_FOR_PHOTOS": text})
+    assert settings.formats_for_photos == expected
+
+
+@pytest.mark.parametrize("text", ["gif", "webp,gif", "webp,,png", "webp none", "none,webp"])
+def test_a_list_with_a_word_that_means_nothing_is_refused_with_those_that_do(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({**REQUIRED, "FORMATS_FOR_GRAPHICS": text})
+    assert (
+        "FORMATS_FOR_GRAPHICS must be none, or a list with commas of webp, jpeg, png, avif, "
+        f"not {text!r}" in str(caught.value)
+    )
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "1_000", "٣", "1e3", "0x10", "²"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import messages
 from chalicelib.api.cursors import Cursors
 from chalicelib.api.http import Answer, Request
 from chalicelib.clock import now_seconds
@@ -487,17 +488,38 @@ class TestGet:
                 "height": 3,
                 "bytes": small.bytes,
                 "content_type": "image/png",
+                "encoding_ms": small.encoding_ms,
             }
+        }
+        assert list(body["formats"]) == ["webp", "jpeg"]
+        webp = row.formats["webp"]
+        assert body["formats"]["webp"] == {
+            "url": f"https://renditions.test/{webp.key}?get",
+            "width": 40,
+            "height": 30,
+            "bytes": webp.bytes,
+            "content_type": "image/webp",
+            "quality": 85,
+            "encoder": webp.encoder,
+            "encoding_ms": webp.encoding_ms,
+            "bytes_saved": len(PHOTO) - webp.bytes,
         }
         assert world.renditions.links == [
             Link(method="GET", key=key, expires_in=60, content_type=content_type)
             for key, content_type in (
                 (small.key, "image/png"),
+                (webp.key, "image/webp"),
+                (row.formats["jpeg"].key, "image/jpeg"),
                 (row.results_key or "", "application/json"),
             )
         ]
         assert body["original"]["width"] == 40
-        assert set(body["timings_ms"]) == {"queued", "preprocessing", "inferencing"}
+        assert set(body["timings_ms"]) == {
+            "queued",
+            "preprocessing",
+            "inferencing",
+            "conversion",
+        }
         assert "error" not in body
 
     def test_the_link_of_a_completed_image_leads_to_its_document(self, world: World) -> None:
@@ -673,6 +695,7 @@ class TestRetry:
         assert json.loads(answer.text()) == {
             "image_id": image.image_id,
             "status": status,
+            "conversion_status": "pending",
             "attempts": 2,
             "links": {"self": f"/images/{image.image_id}"},
         }
@@ -680,6 +703,9 @@ class TestRetry:
         assert message == replace(
             first_message(image, attempt=2), queued_at_ms=message.queued_at_ms
         )
+        # From `queued` on, `preprocess` sends the copies on their way.
+        again = [] if status == "queued" else [messages.encode(message)]
+        assert world.conversion_queue.sent == again
         assert world.trail.calls[-2:] == [f"{queue}.send", "images.retry"]
         row = world.row(image.image_id)
         assert (row.status, row.attempt, row.error) == (status, 2, None)
@@ -729,7 +755,7 @@ class TestRetry:
         world.work()
         row = world.row(image.image_id)
         assert (row.status, row.attempt, row.error) == (Status.COMPLETED, 2, None)
-        assert row.conversion_status is ConversionStatus.PENDING
+        assert row.conversion_status is ConversionStatus.COMPLETED
 
     def test_a_worker_that_is_quicker_than_the_row_is_not_taken_back(self, world: World) -> None:
         image = failed_image(world)

@@ -184,4 +184,4 @@ def test_a_buried_image_can_be_retried_and_completes(world: World) -> None:
     world.work()
     row = world.row(image.image_id)
     assert (row.status, row.attempt, row.error) == (Status.COMPLETED, 2, None)
-    assert row.conversion_status is ConversionStatus.PENDING
+    assert row.conversion_status is ConversionStatus.COMPLETED

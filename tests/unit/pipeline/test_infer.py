@@ -86,7 +86,7 @@ def test_a_model_input_that_cannot_be_used_fails_at_once_and_a_retry_makes_it_an
     world.work()
     row = world.row(image.image_id)
     assert row.status is Status.INFERENCE_FAILED
-    assert row.conversion_status is ConversionStatus.PENDING
+    assert row.conversion_status is ConversionStatus.COMPLETED
     assert row.error == INPUT_UNUSABLE
     assert world.inference_queue.held == {}
     assert world.trail.calls.count("images.note_fault") == 0

@@ -54,6 +54,7 @@ def test_the_object_comes_first_then_the_message_then_the_row(world: World) -> N
         "uploads.put",
         "images.describe",
         "inference.send",
+        "conversion.send",
         "images.finish",
     ]
 

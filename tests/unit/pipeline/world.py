@@ -27,17 +27,21 @@ from chalicelib.images import (
     source_key,
 )
 from chalicelib.imaging import renditions
+from chalicelib.imaging.formats import CopyFormat, Recipe
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.render import ModelInputShape
 from chalicelib.inference.classifier import Classifier
 from chalicelib.messages import ImageMessage
+from chalicelib.pipeline.backfill import Backfill
 from chalicelib.pipeline.bury import Bury
 from chalicelib.pipeline.infer import Infer
 from chalicelib.pipeline.ingest import Ingest
+from chalicelib.pipeline.optimise import Optimise
 from chalicelib.pipeline.preprocess import Preprocess
 from chalicelib.settings import Settings
 from tests.fakes import (
     Crash,
+    FakeConversionRows,
     FakeIdempotencyTable,
     FakeImageTable,
     FakeObjectStore,
@@ -49,6 +53,12 @@ from tests.fakes import (
 BUCKET = "uploads-bucket"
 # One is enough to see where its file and its record go.
 RENDITIONS = renditions.parse("small 4 3 letterbox #ffffff png")
+RECIPE = Recipe(
+    of_photos=(CopyFormat.WEBP, CopyFormat.JPEG),
+    of_graphics=(CopyFormat.PNG,),
+    webp_method=0,
+    keep_rights=False,
+)
 PREDICTION = Prediction(
     classes=("ship", "truck"), probabilities=(0.7, 0.2), model_name="test", model_version="1"
 )
@@ -60,6 +70,7 @@ SETTINGS = Settings(
     idempotency_table="idempotency",
     preprocessing_queue="preprocessing",
     inference_queue="inference",
+    conversion_queue="conversion",
     signing_secret_parameter="/secret",
 )
 # More deliveries than any test needs: a loop that comes this far goes round in circles.
@@ -130,8 +141,11 @@ class World:
         self.renditions = FakeObjectStore(self.trail, versioned=False, label="renditions")
         self.preprocessing_queue = FakeQueue(self.trail, label="preprocessing")
         self.inference_queue = FakeQueue(self.trail, label="inference")
+        self.conversion_queue = FakeQueue(self.trail, label="conversion")
+        self.conversions = FakeConversionRows(self.images)
         self.claims = FakeIdempotencyTable(self.trail)
         self.classifier = FakeClassifier()
+        limits = Limits(max_bytes=max_bytes, max_pixels=10_000, max_side=1000)
         self.ingest = Ingest(
             images=self.images,
             uploads=self.uploads,
@@ -142,7 +156,8 @@ class World:
             uploads=self.uploads,
             renditions=self.renditions,
             inference_queue=self.inference_queue,
-            limits=Limits(max_bytes=max_bytes, max_pixels=10_000, max_side=1000),
+            conversion_queue=self.conversion_queue,
+            limits=limits,
             shape=ModelInputShape(width=8, height=8, shortest_edge=9, filter="bilinear"),
             table=RENDITIONS,
         )
@@ -152,13 +167,29 @@ class World:
             renditions=self.renditions,
             classifier=self.classifier,
         )
-        self.bury = Bury(images=self.images, archive=self.uploads)
+        self.optimise = Optimise(
+            conversions=self.conversions,
+            uploads=self.uploads,
+            renditions=self.renditions,
+            limits=limits,
+            recipe=RECIPE,
+        )
+        self.backfill = Backfill(
+            images=self.images,
+            conversions=self.conversions,
+            uploads=self.uploads,
+            renditions=self.renditions,
+            limits=limits,
+            table=RENDITIONS,
+        )
+        self.bury = Bury(images=self.images, conversions=self.conversions, archive=self.uploads)
         self.api = ImagesApi(
             settings=SETTINGS,
             images=self.images,
             uploads=self.uploads,
             renditions=self.renditions,
             queue_of=self.queue_of,
+            conversion_queue=self.conversion_queue,
             view=ImageView(renditions=self.renditions, link_seconds=60),
             cursors=Cursors(secret=FakeSecret().value),
             idempotency=Idempotency(table=self.claims, new_id=new_image_id),
@@ -169,6 +200,16 @@ class World:
         if status is Status.PREPROCESSED:
             return self.inference_queue
         return self.preprocessing_queue
+
+    def convert(self, message: ImageMessage) -> None:
+        """What the container makes of a message in the conversion queue."""
+        (self.backfill if message.renditions else self.optimise)(message)
+
+    @property
+    def copies(self) -> dict[str, bytes]:
+        """The copies at full size, by their keys."""
+        objects = self.renditions.objects
+        return {key: body for key, body in objects.items() if key.startswith("formats/")}
 
     @property
     def results(self) -> dict[str, bytes]:
@@ -231,17 +272,19 @@ class World:
         records = queue.receive(1)
         if not records:
             return False
-        batch = Batch(name=queue.label, queue=queue, faults=self.images, retry_base_seconds=1)
+        faults = self.conversions if queue is self.conversion_queue else self.images
+        batch = Batch(name=queue.label, queue=queue, faults=faults, retry_base_seconds=1)
         with suppress(BatchFailed, Crash):
             batch.run({"Records": records}, lambda: stage)
             queue.removed([record["receiptHandle"] for record in records])
         return True
 
     def work(self) -> None:
-        """Deliver all messages until both queues are empty."""
+        """Deliver all messages until the queues are empty."""
         for _ in range(_PATIENCE):
             busy = self.poll(self.preprocessing_queue, self.preprocess)
             busy = self.poll(self.inference_queue, self.infer) or busy
+            busy = self.poll(self.conversion_queue, self.convert) or busy
             if not busy:
                 return
         raise AssertionError("the queues never got empty")
@@ -260,18 +303,24 @@ class World:
 
     @property
     def sent(self) -> list[ImageMessage]:
-        """All messages ever sent, of both queues."""
+        """All messages on the way to the predictions that were ever sent."""
         bodies = [*self.preprocessing_queue.sent, *self.inference_queue.sent]
         return [messages.decode(body) for body in bodies]
 
     def assert_statuses_never_went_back(self) -> None:
-        """Within an attempt of an image the status only ever rises."""
+        """Within an attempt of an image the status only ever rises, and copies are final."""
         reached: dict[tuple[str, int], Status] = {}
         for image in self.images.history:
             before = reached.get((image.image_id, image.attempt), image.status)
             assert image.status.rank >= before.rank, (before, image.status)
             assert image.status is before or not before.final, (before, image.status)
             reached[image.image_id, image.attempt] = image.status
+        conversions: dict[tuple[str, int], ConversionStatus] = {}
+        for image in self.images.history:
+            key = (image.image_id, image.attempt)
+            known = conversions.get(key, ConversionStatus.PENDING)
+            assert known in {ConversionStatus.PENDING, image.conversion_status}, key
+            conversions[key] = image.conversion_status
 
 
 def first_message(image: Image, *, attempt: int | None = None) -> ImageMessage:

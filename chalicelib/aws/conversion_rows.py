@@ -1,0 +1,171 @@
+"""The other half of an image's row: its copies at full size, independent of its predictions.
+
+The same rules hold as in `image_table`: a write names generation and attempt,
+and ``conversion_status`` moves away from ``pending`` once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from boto3.dynamodb.conditions import Attr
+
+from chalicelib.aws.image_index import ImageIndex
+from chalicelib.aws.image_rows import facts_of
+from chalicelib.aws.image_table import ImageTable
+from chalicelib.aws.row_writer import RowWriter
+from chalicelib.errors import ImageNotFound, NotRetryable, Superseded
+from chalicelib.images import ConversionStatus, Failure, Image, Original, StoredCopy
+from chalicelib.messages import ImageMessage
+
+_PENDING = Attr("conversion_status").eq(ConversionStatus.PENDING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionRows:
+    """What `optimise` writes to the rows of images.
+
+    All methods raise `ServiceUnavailable` where DynamoDB does not answer as it should.
+
+    Args:
+        images: The rows.
+    """
+
+    images: ImageTable
+
+    def start(self, message: ImageMessage, *, now_ms: int) -> Image:
+        """The image, if its copies are still to be made for this message.
+
+        A message one attempt ahead of a failed row carries a retry whose own
+        write was lost in a crash: it is made up for here.
+
+        Raises:
+            Superseded: They are made, have failed, or the message is of another attempt.
+        """
+
+        def begin() -> Image:
+            return self._write(
+                message, now_ms=now_ms, set_values={}, remove=["conversion_last_error"]
+            )
+
+        try:
+            return begin()
+        except Superseded:
+            if not self._make_up_for_retry(message, now_ms=now_ms):
+                raise
+        return begin()
+
+    def finish(
+        self,
+        message: ImageMessage,
+        status: ConversionStatus,
+        *,
+        now_ms: int,
+        took_ms: int,
+        original: Original,
+        formats: Mapping[str, StoredCopy],
+    ) -> Image:
+        """Record the copies, once.
+
+        Args:
+            message: Whose work this is.
+            status: ``completed``, or ``skipped`` where no format is wanted of such an image.
+            now_ms: Milliseconds since the Unix epoch.
+            took_ms: Milliseconds that the step took.
+            original: What was found out about the original.
+            formats: The copies by format.
+
+        Raises:
+            Superseded: They were recorded before, the image was deleted, or belongs to another
+                attempt.
+        """
+        return self._write(
+            message,
+            now_ms=now_ms,
+            set_values={
+                **facts_of(original),
+                "conversion_status": status,
+                "formats": dict(formats),
+                "timings_ms.conversion": took_ms,
+            },
+            remove=["conversion_last_error"],
+        )
+
+    def fail(self, message: ImageMessage, failure: Failure, *, now_ms: int) -> Image:
+        """Give the copies up, for good unless they are retried.
+
+        Raises:
+            Superseded: They were made or given up before, the image was deleted, or belongs to
+                another attempt.
+        """
+        return self._write(
+            message,
+            now_ms=now_ms,
+            set_values={
+                "conversion_status": ConversionStatus.FAILED,
+                "conversion_error": failure,
+            },
+            remove=["conversion_last_error"],
+        )
+
+    def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
+        """Keep the reason of a try that failed, for the case that it was the last.
+
+        Raises:
+            Superseded: The copies are made or given up, the image was deleted, or belongs to
+                another attempt.
+        """
+        self._write(message, now_ms=now_ms, set_values={"conversion_last_error": fault}, remove=[])
+
+    def add_renditions(
+        self, message: ImageMessage, renditions: Mapping[str, StoredCopy], *, now_ms: int
+    ) -> None:
+        """Record renditions that an image did not have, whatever else becomes of it.
+
+        Raises:
+            Superseded: The image was deleted, or was made from another upload.
+        """
+        self._writer.write_for(
+            message,
+            Attr("renditions").exists(),
+            now_ms=now_ms,
+            set_values={f"renditions.{name}": copy for name, copy in renditions.items()},
+        )
+
+    def _write(
+        self,
+        message: ImageMessage,
+        *,
+        now_ms: int,
+        set_values: Mapping[str, Any],
+        remove: list[str],
+    ) -> Image:
+        return self._writer.write_for(
+            message,
+            Attr("attempt").eq(message.attempt) & _PENDING,
+            now_ms=now_ms,
+            set_values=set_values,
+            remove=remove,
+        )
+
+    def _make_up_for_retry(self, message: ImageMessage, *, now_ms: int) -> bool:
+        """Open the attempt of a message whose retry lost its own write; whether that was so."""
+        try:
+            image = self.images.get(message.image_id)
+            if (
+                not image.retryable
+                or not image.retries_conversion
+                or image.attempt != message.attempt - 1
+                or image.generation != message.generation
+            ):
+                return False
+            self.images.retry(image, image.retry_from, now_ms=now_ms)
+        except (ImageNotFound, NotRetryable):
+            return False
+        return True
+
+    @cached_property
+    def _writer(self) -> RowWriter:
+        index = ImageIndex(table=self.images.table, shards=self.images.shards)
+        return RowWriter(table=self.images.table, index=index)

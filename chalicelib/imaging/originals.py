@@ -1,0 +1,121 @@
+"""An original as it is, but for everything in it that is not its picture.
+
+What a file keeps beside its pixels (EXIF with the place, XMP, comments, camera
+notes, previews, whatever stands behind the end) is left out; the pixels'
+compressed data is copied byte for byte.
+"""
+
+import struct
+from collections.abc import Iterator
+
+# Markers of a JPEG that stand alone (ITU T.81, table B.1): SOI, EOI, TEM and the restarts.
+_STANDALONE = frozenset({0xD8, 0xD9, 0x01, *range(0xD0, 0xD8)})
+_EOI, _SOS, _COMMENT, _APP0, _ADOBE = 0xD9, 0xDA, 0xFE, 0xE0, 0xEE
+_APPLICATION = range(0xE0, 0xF0)
+# JFIF 1.02, without a thumbnail and with pixels as high as wide.
+_JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x02\x00\x00\x01\x00\x01\x00\x00"
+_KEPT_PNG_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_PNG_SIGNATURE_BYTES = 8
+_KEPT_WEBP_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"})
+# Flags of VP8X, RFC 9649, 2.7: a colour profile, EXIF, XMP.
+_WEBP_EXTRAS = 0b0010_0000 | 0b0000_1000 | 0b0000_0100
+
+
+def stripped(body: bytes, media_type: str) -> bytes | None:
+    """The file with nothing but its picture; None where it is not built as it should be.
+
+    Args:
+        body: A file that could be decoded.
+        media_type: Of the file. Only JPEG, PNG and WebP are stripped, None is returned of others.
+    """
+    parts = {"image/jpeg": _jpeg, "image/png": _png, "image/webp": _webp}.get(media_type)
+    if parts is None:
+        return None
+    try:
+        return b"".join(parts(body))
+    except (IndexError, ValueError, struct.error):
+        return None
+
+
+def _jpeg(body: bytes) -> Iterator[bytes]:
+    yield b"\xff\xd8"
+    segments = list(_jpeg_segments(body))
+    # Without either of these a decoder guesses the colour model, so none is added or taken away.
+    if any(marker == _APP0 and segment[4:9] == b"JFIF\0" for marker, segment in segments):
+        yield _JFIF
+    for marker, segment in segments:
+        tells_colours = marker == _ADOBE and segment[4:9] == b"Adobe"
+        if tells_colours or (marker not in _APPLICATION and marker != _COMMENT):
+            yield segment
+
+
+def _jpeg_segments(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and bytes of each segment after SOI; a scan's segment has its data with it."""
+    at = 2
+    while True:
+        if body[at] != 0xFF:
+            raise ValueError("no marker where one has to be")
+        marker = body[at + 1]
+        if marker == 0xFF:
+            # Markers may be preceded by any number of fill bytes.
+            at += 1
+            continue
+        if marker == _EOI:
+            yield marker, b"\xff\xd9"
+            return
+        end = at + 2
+        if marker not in _STANDALONE:
+            end += struct.unpack_from(">H", body, at + 2)[0]
+        if marker == _SOS:
+            end = _end_of_scan(body, end)
+        if end > len(body):
+            raise ValueError("a segment longer than the file")
+        yield marker, body[at:end]
+        at = end
+
+
+def _end_of_scan(body: bytes, at: int) -> int:
+    """Where the next marker that belongs to no scan begins."""
+    while True:
+        at = body.index(b"\xff", at)
+        following = body[at + 1]
+        if following not in {0x00, 0xFF} and not 0xD0 <= following <= 0xD7:
+            return at
+        at += 1 if following == 0xFF else 2
+
+
+def _png(body: bytes) -> Iterator[bytes]:
+    yield body[:_PNG_SIGNATURE_BYTES]
+    at = _PNG_SIGNATURE_BYTES
+    while True:
+        length, name = struct.unpack_from(">I4s", body, at)
+        end = at + 12 + length
+        if end > len(body):
+            raise ValueError("a chunk longer than the file")
+        if name in _KEPT_PNG_CHUNKS:
+            yield body[at:end]
+        if name == b"IEND":
+            return
+        at = end
+
+
+def _webp(body: bytes) -> Iterator[bytes]:
+    kept = b"".join(_webp_chunks(body))
+    yield b"RIFF" + struct.pack("<I", 4 + len(kept)) + b"WEBP"
+    yield kept
+
+
+def _webp_chunks(body: bytes) -> Iterator[bytes]:
+    at = 12
+    end_of_all = min(len(body), 8 + struct.unpack_from("<I", body, 4)[0])
+    while at + 8 <= end_of_all:
+        name, length = struct.unpack_from("<4sI", body, at)
+        end = at + 8 + length + length % 2
+        chunk = body[at:end]
+        if len(chunk) < 8 + length:
+            raise ValueError("a chunk longer than the file")
+        if name == b"VP8X":
+            yield chunk[:8] + bytes([chunk[8] & ~_WEBP_EXTRAS]) + chunk[9:]
+        elif name in _KEPT_WEBP_CHUNKS:
+            yield chunk
+        at = end

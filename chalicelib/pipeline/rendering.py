@@ -1,0 +1,85 @@
+"""What `preprocess` and `backfill` share: fetching an original, and making its renditions."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from chalicelib.aws.object_store import ObjectStore
+from chalicelib.clock import elapsed_ms, now_ms
+from chalicelib.errors import ObjectMissing
+from chalicelib.images import FocalPoint, Image, StoredCopy
+from chalicelib.imaging.decode import Header
+from chalicelib.imaging.limits import Limits
+from chalicelib.imaging.renditions import OVERSAMPLING, Rendition, encoded, rendered
+from chalicelib.messages import ImageMessage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+# A key carries the version of the upload and of the recipe: what it names never changes.
+IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+def fetch_original(uploads: ObjectStore, limits: Limits, image: Image) -> bytes:
+    """The bytes of an image's original, of the one version that counts.
+
+    Raises:
+        ObjectMissing: It was never uploaded, or was removed.
+        ImageRejected: It has no bytes, or too many.
+        ServiceUnavailable: S3 does not answer as it should.
+    """
+    if image.source is None:
+        raise ObjectMissing(image.image_id)
+    if image.original.bytes is not None:
+        # S3 told the size with the event: what is too large is not even fetched.
+        limits.check_bytes(image.original.bytes)
+    return uploads.get(image.source.key, version_id=image.source.version_id).body
+
+
+def decode_size(
+    header: Header, renditions: Iterable[Rendition], *, scales: Sequence[float] = ()
+) -> tuple[int, int]:
+    """Width and height, in pixels of the original, that making the renditions needs.
+
+    Args:
+        header: Of the original.
+        renditions: What is to be made.
+        scales: By what else it is going to be scaled.
+    """
+    size = (header.width, header.height)
+    largest = max([*scales, *(rendition.scale(*size) for rendition in renditions)])
+    least = min(OVERSAMPLING * largest, 1.0)
+    return (math.ceil(header.width * least), math.ceil(header.height * least))
+
+
+def store_renditions(
+    store: ObjectStore,
+    message: ImageMessage,
+    picture: "PilImage",
+    header: Header,
+    renditions: Iterable[Rendition],
+    *,
+    focal: FocalPoint,
+) -> dict[str, StoredCopy]:
+    """Make renditions and put them where they are served from; each by its name.
+
+    Raises:
+        ServiceUnavailable: S3 does not answer as it should.
+    """
+    copies: dict[str, StoredCopy] = {}
+    for rendition in renditions:
+        started_ms = now_ms()
+        copy = rendered(picture, rendition, original=(header.width, header.height), focal=focal)
+        body = encoded(copy, rendition)
+        stored = StoredCopy(
+            key=rendition.key(message.image_id, message.generation),
+            content_type=rendition.format.media_type,
+            bytes=len(body),
+            width=copy.width,
+            height=copy.height,
+            quality=rendition.quality,
+            encoding_ms=elapsed_ms(started_ms),
+        )
+        store.put(stored.key, body, content_type=stored.content_type, cache_control=IMMUTABLE)
+        copies[rendition.name] = stored
+    return copies
