@@ -38,6 +38,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
             if setting.default is MISSING
             else "none"
             if setting.default == ""
+            else f"`{','.join(setting.default)}`"
+            if isinstance(setting.default, tuple)
             else f"`{setting.default}`"
         )
         assert (default, meaning) == (expected, setting.metadata["meaning"])
@@ -123,15 +125,18 @@ def test_the_readmes_commands_give_what_it_shows(deployed: Deployed) -> None:
 
     def completed() -> dict[str, Any] | None:
         image: dict[str, Any] = deployed.api.get(f"/images/{created['image_id']}").json()
-        return image if image["status"] == "completed" else None
+        done = {image["status"], image["conversion_status"]} == {"completed"}
+        return image if done else None
 
     image = eventually(completed, seconds=60, what="the image is completed")
     block = re.search(r"```json\n(.*?)```", readme, re.DOTALL)
     assert block is not None
     shown = json.loads(block[1])
     assert set(shown) == set(image)
-    for name, copy in shown["renditions"].items():
-        assert set(copy) == set(image["renditions"][name]), name
+    for kind in ("renditions", "formats"):
+        assert set(shown[kind]) == set(image[kind]), kind
+        for name, copy in shown[kind].items():
+            assert set(copy) == set(image[kind][name]), name
     for name in ("original", "results", "timings_ms", "model", "links"):
         assert set(shown[name]) == set(image[name]), name
     assert shown["model"] == image["model"]
