@@ -9,7 +9,17 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from chalice.app import Chalice, CORSConfig, EventSourceHandler, Response, S3Event, SQSEvent
+from chalice.app import (
+    Chalice,
+    CloudWatchEvent,
+    CORSConfig,
+    EventSourceHandler,
+    IAMAuthorizer,
+    Rate,
+    Response,
+    S3Event,
+    SQSEvent,
+)
 from chalice.app import Request as ChaliceRequest
 
 from chalicelib import telemetry
@@ -69,6 +79,27 @@ def delete_image(image_id: str) -> Response:
 def retry_image(image_id: str) -> Response:
     """Take up a failed image again."""
     return respond(lambda _: container.images_api.retry(image_id))
+
+
+# --- Parcels ----------------------------------------------------------------------------------
+
+
+@app.route("/track", methods=["POST"], content_types=["*/*"], authorizer=IAMAuthorizer())
+def track() -> Response:
+    """An update of a parcel, or many."""
+    return respond(lambda request: container.tracking_api.track(request))
+
+
+@app.route("/status", methods=["GET"], authorizer=IAMAuthorizer())
+def parcel_status() -> Response:
+    """How a parcel stands, and a page of its history."""
+    return respond(lambda request: container.tracking_api.status(request))
+
+
+@app.schedule(Rate(5, unit=Rate.MINUTES), name="check")
+def check(_: CloudWatchEvent) -> None:
+    """What nobody waits for."""
+    container.check()
 
 
 # --- Service --------------------------------------------------------------------------------

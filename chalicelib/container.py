@@ -5,7 +5,7 @@ what it uses, so that the API never pays for Pillow nor for onnxruntime.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,19 +14,27 @@ from chalicelib.images import Status, new_image_id
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
+    from chalicelib.api.cursors import Cursors
     from chalicelib.api.health import HealthApi
     from chalicelib.api.idempotency import Idempotency
+    from chalicelib.api.image_view import ImageView
     from chalicelib.api.images import ImagesApi
+    from chalicelib.api.tracking import TrackingApi
     from chalicelib.aws.clients import Clients
     from chalicelib.aws.image_table import ImageTable
     from chalicelib.aws.object_store import ObjectStore
+    from chalicelib.aws.parameters import JsonParameter
     from chalicelib.aws.queues import Queue
+    from chalicelib.aws.tracking_table import TrackingTable
     from chalicelib.batch import Batch
+    from chalicelib.flags import Config, Flags
     from chalicelib.inference.package import ModelPackage
     from chalicelib.pipeline.bury import Bury
+    from chalicelib.pipeline.check import Check
     from chalicelib.pipeline.infer import Infer
     from chalicelib.pipeline.ingest import Ingest
     from chalicelib.pipeline.preprocess import Preprocess
+    from chalicelib.pipeline.stuck_parcels import StuckParcels
 
 # Longer than the API's function may run: whoever holds a claim past it is dead.
 _IDEMPOTENCY_LEASE_SECONDS = 35
@@ -166,23 +174,17 @@ class Container:
     @cached_property
     def images_api(self) -> "ImagesApi":
         """The routes under ``/images``."""
-        from chalicelib.api.cursors import Cursors
-        from chalicelib.api.image_view import ImageView
         from chalicelib.api.images import ImagesApi
-        from chalicelib.aws.parameters import SecretParameter
 
-        secret = SecretParameter(ssm=self.clients.ssm, name=self.settings.signing_secret_parameter)
         return ImagesApi(
             settings=self.settings,
             images=self.images,
             uploads=self.uploads,
             renditions=self.renditions,
             queue_of=self._queue_before,
-            view=ImageView(
-                renditions=self.renditions, link_seconds=self.settings.download_link_seconds
-            ),
-            cursors=Cursors(secret=secret.value),
-            idempotency=self._idempotency,
+            view=self._image_view,
+            cursors=self._cursors,
+            idempotency=self._idempotency(new_image_id),
         )
 
     @cached_property
@@ -193,6 +195,7 @@ class Container:
         return HealthApi(
             checks={
                 "images_table": self.images.check,
+                "tracking_table": self.tracking.check,
                 "uploads_bucket": self.uploads.check,
                 "renditions_bucket": self.renditions.check,
                 "preprocessing_queue": lambda: {"waiting": self.preprocessing_queue.waiting()},
@@ -200,8 +203,104 @@ class Container:
             }
         )
 
+    # --- Parcels --------------------------------------------------------------------------
+
     @cached_property
-    def _idempotency(self) -> "Idempotency":
+    def tracking(self) -> "TrackingTable":
+        """The updates of all parcels."""
+        from chalicelib.aws.tracking_table import TrackingTable
+
+        return TrackingTable(
+            table=self.clients.table(self.settings.tracking_table),
+            shards=self.settings.index_shards,
+        )
+
+    @cached_property
+    def flags(self) -> "JsonParameter[Flags]":
+        """What is switched on."""
+        from chalicelib.flags import Flags
+
+        return self._json_parameter(self.settings.flags_parameter, Flags, Flags())
+
+    @cached_property
+    def config(self) -> "JsonParameter[Config]":
+        """Numbers that can be changed while the service runs."""
+        from chalicelib.flags import Config
+
+        return self._json_parameter(self.settings.config_parameter, Config, Config())
+
+    @cached_property
+    def tracking_api(self) -> "TrackingApi":
+        """``POST /track`` and ``GET /status``."""
+        from chalicelib.api.tracking import TrackingApi
+        from chalicelib.api.tracking_view import TrackingView
+        from chalicelib.clock import now_ms
+        from chalicelib.parcels import new_update_id
+
+        return TrackingApi(
+            table=self.tracking,
+            images=self.images,
+            view=TrackingView(photos=self._image_view),
+            cursors=self._cursors,
+            idempotency=self._idempotency(lambda: new_update_id(now_ms())),
+            flags=self.flags.value,
+            config=self.config.value,
+        )
+
+    @cached_property
+    def check(self) -> "Check":
+        """What is looked after every five minutes."""
+        from chalicelib.pipeline.check import Check
+
+        return Check(parts={"stuck_parcels": self.stuck_parcels})
+
+    @cached_property
+    def stuck_parcels(self) -> "StuckParcels":
+        """Reports parcels that nothing was heard of."""
+        from chalicelib.aws.event_bus import EventBus
+        from chalicelib.aws.parcel_index import ParcelIndex
+        from chalicelib.pipeline.stuck_parcels import StuckParcels
+
+        return StuckParcels(
+            index=ParcelIndex(
+                table=self.clients.table(self.settings.tracking_table),
+                shards=self.settings.index_shards,
+            ),
+            bus=EventBus(events=self.clients.events, source=f"darkroom.{self.settings.stage}"),
+            config=self.config.value,
+        )
+
+    def _json_parameter[T](self, name: str, schema: type[T], default: T) -> "JsonParameter[T]":
+        from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+        from chalicelib.aws.parameters import JsonParameter
+
+        return JsonParameter(
+            provider=SSMProvider(boto3_client=self.clients.quick_ssm),
+            name=name,
+            schema=schema,
+            default=default,
+        )
+
+    # --- Shared by the routes ---------------------------------------------------------------
+
+    @cached_property
+    def _image_view(self) -> "ImageView":
+        from chalicelib.api.image_view import ImageView
+
+        return ImageView(
+            renditions=self.renditions, link_seconds=self.settings.download_link_seconds
+        )
+
+    @cached_property
+    def _cursors(self) -> "Cursors":
+        from chalicelib.api.cursors import Cursors
+        from chalicelib.aws.parameters import SecretParameter
+
+        secret = SecretParameter(ssm=self.clients.ssm, name=self.settings.signing_secret_parameter)
+        return Cursors(secret=secret.value)
+
+    def _idempotency(self, new_id: Callable[[], str]) -> "Idempotency":
         from chalicelib.api.idempotency import Idempotency
         from chalicelib.aws.idempotency_table import IdempotencyTable
 
@@ -211,7 +310,7 @@ class Container:
                 kept_seconds=self.settings.idempotency_hours * 3600,
                 lease_seconds=_IDEMPOTENCY_LEASE_SECONDS,
             ),
-            new_id=new_image_id,
+            new_id=new_id,
         )
 
     def _queue_before(self, status: Status) -> "Queue":

@@ -26,7 +26,7 @@
 never carries a foreign library's words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -58,9 +58,17 @@ class RequestError(DarkroomError):
 
 
 class InvalidRequest(RequestError):
-    """A field, a parameter or the body as a whole is wrong."""
+    """A field, a parameter or the body as a whole is wrong.
+
+    Args:
+        problems: Each wrong field by its path with dots, and what is wrong with it.
+    """
 
     code = "invalid_request"
+
+    def __init__(self, public_message: str, *, problems: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(public_message)
+        self.problems = tuple(problems)
 
 
 class InvalidCursor(RequestError):

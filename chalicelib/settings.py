@@ -34,8 +34,11 @@ class Settings:
     renditions_bucket: str = _setting("Bucket of everything that is served: results, renditions.")
     images_table: str = _setting("Table with one row per image.")
     idempotency_table: str = _setting("Table of the answers kept for `Idempotency-Key`.")
+    tracking_table: str = _setting("Table with the updates of every parcel.")
     preprocessing_queue: str = _setting("Name of the queue before `preprocess`.")
     inference_queue: str = _setting("Name of the queue before `infer`.")
+    flags_parameter: str = _setting("SSM parameter with the switches that `Flags` lists.")
+    config_parameter: str = _setting("SSM parameter with the numbers that `Config` lists.")
     signing_secret_parameter: str = _setting(
         "SSM parameter (SecureString) with the secret that signs page cursors; made at first use."
     )

@@ -23,6 +23,11 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "ImagesRejected": ("Count", "Images refused because of what they are."),
     "ProcessingErrors": ("Count", "Faults of a stage that will be tried again."),
     "DeadLetters": ("Count", "Messages given up and kept in the archive."),
+    "TrackingUpdateStored": ("Count", "Updates of parcels that were kept."),
+    "TrackingUpdateLate": ("Count", "Updates among them that came too late to say how it stands."),
+    "StuckParcels": ("Count", "Parcels that were reported for want of updates."),
+    "ParameterRejected": ("Count", "Values in SSM that make no sense; the last good one stays."),
+    "ParameterUnavailable": ("Count", "Reads of SSM parameters that failed."),
 }
 
 

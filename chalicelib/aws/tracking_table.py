@@ -30,8 +30,6 @@ from chalicelib.parcels import Parcel, Update, taken_in
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
-BY_STATUS_INDEX = "by_status"
-
 # More milliseconds in a row than ever hold an update of one parcel.
 _STEPS = 20
 # Beyond them the next places are spread over this many milliseconds.

@@ -25,6 +25,9 @@ class Edges:
                 renditions_bucket="unused",
                 images_table="unused",
                 idempotency_table="unused",
+                tracking_table="unused",
+                flags_parameter="unused",
+                config_parameter="unused",
                 preprocessing_queue="unused",
                 inference_queue="unused",
                 signing_secret_parameter="unused",
@@ -69,6 +72,36 @@ class Edges:
             BillingMode="PAY_PER_REQUEST",
             KeySchema=[{"AttributeName": "idempotency_key", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "idempotency_key", "AttributeType": "S"}],
+        )
+        return name
+
+    def tracking_table(self) -> str:
+        """As ``TrackingTable`` in infrastructure/resources.yaml."""
+        name = unique("tracking")
+        self.admin("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[
+                {"AttributeName": "tracking_id", "KeyType": "HASH"},
+                {"AttributeName": "timestamp", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "tracking_id", "AttributeType": "S"},
+                {"AttributeName": "timestamp", "AttributeType": "N"},
+                {"AttributeName": "status_shard", "AttributeType": "S"},
+                {"AttributeName": "last_update_at", "AttributeType": "N"},
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by_status",
+                    "KeySchema": [
+                        {"AttributeName": "status_shard", "KeyType": "HASH"},
+                        {"AttributeName": "last_update_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
         )
         return name
 
