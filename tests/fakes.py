@@ -4,18 +4,21 @@
 so a fake that is kinder than AWS fails there.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
 
+from chalicelib.aws.event_bus import EventBus
 from chalicelib.aws.idempotency_table import Claim, IdempotencyTable
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
 from chalicelib.aws.parameters import SecretParameter
+from chalicelib.aws.parcel_index import ParcelIndex
 from chalicelib.aws.queues import Queue
+from chalicelib.aws.tracking_table import TrackingTable
 from chalicelib.errors import (
     IdempotencyInProgress,
     IdempotencyKeyReused,
@@ -38,6 +41,10 @@ from chalicelib.images import (
     StoredCopy,
 )
 from chalicelib.messages import ImageMessage
+from chalicelib.parcels import Parcel, ParcelStatus, Update
+
+# What a fake has in place of a boto3 table.
+NO_TABLE: Any = None
 
 type Phase = Literal["before", "after"]
 
@@ -286,6 +293,17 @@ class FakeImageTable(ImageTable):
             shown = wanted[:limit]
             images = [row for _, key in shown if isinstance(row := self.rows[key], Image)]
             return images, shown[-1][0] if len(wanted) > limit else None
+
+    def find(self, image_ids: Iterable[str]) -> dict[str, Image]:
+        wanted = set(image_ids)
+        if not wanted:
+            return {}
+        with self.trail.call("images.find"):
+            return {
+                image_id: row
+                for image_id in wanted
+                if isinstance(row := self.rows.get(image_id), Image)
+            }
 
     def check(self) -> None:
         with self.trail.call("images.check"):
@@ -588,3 +606,128 @@ class FakeSecret(SecretParameter):
 
     def value(self) -> str:
         return self.parameters.setdefault(self.label, f"secret-{len(self.parameters)}-of-a-test")
+
+
+# --- Parcels ----------------------------------------------------------------------------------
+
+
+class FakeTrackingTable(TrackingTable):
+    """Updates and parcels in dictionaries; how they are taken in is left to the real class.
+
+    ``updates`` holds the history of each parcel by timestamp, ``parcels`` how each stands, and
+    ``changes`` every state of a parcel that was ever written, in order, as the stream would.
+    """
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        super().__init__(table=NO_TABLE, shards=4, wait=lambda _: None)
+        fields = {
+            "trail": Trail() if trail is None else trail,
+            "updates": {},
+            "parcels": {},
+            "changes": [],
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    trail: Trail
+    updates: dict[str, dict[int, Update]]
+    parcels: dict[str, Parcel]
+    changes: list[Parcel]
+
+    def get(self, tracking_id: str) -> Parcel | None:
+        with self.trail.call("tracking.get"):
+            return self.parcels.get(tracking_id)
+
+    def history(self, tracking_id: str, *, limit: int, before: int | None = None) -> list[Update]:
+        with self.trail.call("tracking.history"):
+            ordered = sorted(self.updates.get(tracking_id, {}).items(), reverse=True)
+            wanted = [update for key, update in ordered if before is None or key < before]
+            return wanted[:limit]
+
+    def _write(self, update: Update, before: Parcel | None, after: Parcel) -> str | None:
+        with self.trail.call("tracking.write"):
+            updates = self.updates.setdefault(update.tracking_id, {})
+            known = self.parcels.get(update.tracking_id)
+            if update.timestamp in updates:
+                return "place"
+            if (known and known.version) != (before and before.version):
+                return "parcel"
+            updates[update.timestamp] = update
+            self.parcels[update.tracking_id] = after
+            self.changes.append(after)
+            return None
+
+    def _update_at(self, update: Update) -> Update | None:
+        with self.trail.call("tracking.update_at"):
+            return self.updates.get(update.tracking_id, {}).get(update.timestamp)
+
+
+@dataclass
+class ReportMark:
+    """What a parcel's item says of its reports."""
+
+    version: int
+    day: int | None = None
+    lease_until: int | None = None
+
+
+class FakeParcelIndex(ParcelIndex):
+    """The parcels of a `FakeTrackingTable`, found by their status."""
+
+    def __init__(self, tracking: FakeTrackingTable) -> None:
+        self.tracking = tracking
+        self.trail = tracking.trail
+        self.marks: dict[str, ReportMark] = {}
+
+    def silent(self, status: ParcelStatus, *, before_ms: int) -> Iterator[str]:
+        with self.trail.call("parcels.silent"):
+            found = [
+                parcel.tracking_id
+                for parcel in self.tracking.parcels.values()
+                if parcel.status is status and parcel.last_update_at < before_ms
+            ]
+        yield from found
+
+    def claim_report(
+        self,
+        tracking_id: str,
+        status: ParcelStatus,
+        *,
+        before_ms: int,
+        day: int,
+        now_ms: int,
+        lease_ms: int,
+    ) -> Parcel | None:
+        with self.trail.call("parcels.claim_report"):
+            parcel = self.tracking.parcels.get(tracking_id)
+            if parcel is None or parcel.status is not status or parcel.last_update_at >= before_ms:
+                return None
+            mark = self._mark(parcel)
+            if mark.day == day or (mark.lease_until is not None and mark.lease_until >= now_ms):
+                return None
+            mark.lease_until = now_ms + lease_ms
+            return parcel
+
+    def settle_report(self, tracking_id: str, *, day: int) -> None:
+        with self.trail.call("parcels.settle_report"):
+            mark = self._mark(self.tracking.parcels[tracking_id])
+            mark.day, mark.lease_until = day, None
+
+    def _mark(self, parcel: Parcel) -> ReportMark:
+        mark = self.marks.get(parcel.tracking_id)
+        # An update writes the item anew, without marks.
+        if mark is None or mark.version != parcel.version:
+            mark = self.marks[parcel.tracking_id] = ReportMark(version=parcel.version)
+        return mark
+
+
+class FakeEventBus(EventBus):
+    """A bus. ``published`` holds every event that it took: its kind and its detail."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.published: list[tuple[str, dict[str, Any]]] = []
+        self.trail = Trail() if trail is None else trail
+
+    def publish(self, kind: str, detail: Mapping[str, Any]) -> None:
+        with self.trail.call("bus.publish"):
+            self.published.append((kind, dict(detail)))

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 TOMBSTONE_SECONDS = 20 * 24 * 3600
 # An unused link's row outlives the link by this long, so that a late upload still meets it.
 UNUSED_SECONDS = 7 * 24 * 3600
+# DynamoDB takes at most this many keys in one batch.
+_BATCH_KEYS = 100
 
 _FAILED_BY_STEP = (Status.PREPROCESSING_FAILED, Status.INFERENCE_FAILED)
 
@@ -364,8 +366,13 @@ class ImageTable:
         return images, place
 
     def find(self, image_ids: Iterable[str]) -> dict[str, Image]:
-        """Those of up to 100 images that are there, by their ids."""
-        return {image.image_id: image for image in self._read(sorted(set(image_ids)))}
+        """Those of these images that are there, by their ids."""
+        wanted = sorted(set(image_ids))
+        return {
+            image.image_id: image
+            for start in range(0, len(wanted), _BATCH_KEYS)
+            for image in self._read(wanted[start : start + _BATCH_KEYS])
+        }
 
     def check(self) -> None:
         """Raise `ServiceUnavailable` unless the table is there and may be read."""
