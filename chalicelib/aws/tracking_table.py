@@ -145,7 +145,8 @@ class TrackingTable:
         if before is None:
             parcel_put["ConditionExpression"] = "attribute_not_exists(tracking_id)"
         else:
-            parcel_put["ConditionExpression"] = "version = :seen"
+            parcel_put["ConditionExpression"] = "#version = :seen"
+            parcel_put["ExpressionAttributeNames"] = {"#version": "version"}
             parcel_put["ExpressionAttributeValues"] = {":seen": before.version}
         with translated():
             try:

@@ -18,26 +18,29 @@ class Edges:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self.clients = Clients(
-            Settings(
-                stage=LOCAL_STAGE,
-                uploads_bucket="unused",
-                renditions_bucket="unused",
-                images_table="unused",
-                idempotency_table="unused",
-                tracking_table="unused",
-                flags_parameter="unused",
-                config_parameter="unused",
-                preprocessing_queue="unused",
-                inference_queue="unused",
-                signing_secret_parameter="unused",
-                aws_endpoint_url=places.aws_url,
-            )
+        self._settings = Settings(
+            stage=LOCAL_STAGE,
+            uploads_bucket="unused",
+            renditions_bucket="unused",
+            images_table="unused",
+            idempotency_table="unused",
+            tracking_table="unused",
+            flags_parameter="unused",
+            config_parameter="unused",
+            preprocessing_queue="unused",
+            inference_queue="unused",
+            signing_secret_parameter="unused",
+            aws_endpoint_url=places.aws_url,
         )
+        self.clients = Clients(self._settings)
 
     def admin(self, service: str) -> Any:
         """A client that is not the one under test."""
         return client(self._places, service)
+
+    def table_elsewhere(self, name: str) -> Any:
+        """A table as another process sees it: behind a client of its own."""
+        return Clients(self._settings).table(name)
 
     def images_table(self) -> str:
         """As ``ImagesTable`` in infrastructure/resources.yaml."""

@@ -41,6 +41,14 @@ class RecordingApi:
         self.delete = RecordingPart(Answer(status=204))
 
 
+class RecordingTrackingApi:
+    """Its routes are `RecordingPart`s."""
+
+    def __init__(self) -> None:
+        self.track = RecordingPart(Answer(status=200, body={"tracking_id": "1"}))
+        self.status = RecordingPart(Answer(status=200, body={"updates": []}))
+
+
 class RecordingBatch:
     """Remembers the events and the stages that they were for."""
 
@@ -54,6 +62,8 @@ class RecordingContainer:
     def __init__(self) -> None:
         self.images_api = RecordingApi()
         self.health_api = RecordingApi()
+        self.tracking_api = RecordingTrackingApi()
+        self.check = RecordingPart()
         self.ingest = RecordingPart()
         self.preprocess = object()
         self.infer = object()

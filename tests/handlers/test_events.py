@@ -67,6 +67,12 @@ def test_each_dead_letter_queue_names_the_step_and_the_status_of_its_letters(
     ]
 
 
+def test_the_schedule_runs_the_check_once(client: Client, container: RecordingContainer) -> None:
+    event = client.events.generate_cw_event("aws.events", "Scheduled Event", {}, [])
+    client.lambda_.invoke("check", event)
+    assert container.check.calls == [((), {})]
+
+
 def test_a_failure_reaches_the_poller(client: Client, container: RecordingContainer) -> None:
     """Without ReportBatchItemFailures only an exception keeps failed messages in the queue."""
     container.preprocessing_batch.run.answer = RuntimeError("two of ten failed")

@@ -1,13 +1,16 @@
 """What the packaged template says, where no tool looks."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from chalicelib.flags import Config, Flags
 from infrastructure.package import PackagingFailed, make_package
 
 FUNCTIONS = {
@@ -18,6 +21,7 @@ FUNCTIONS = {
     "BuryIngest": (256, 60),
     "BuryPreprocessing": (256, 60),
     "BuryInference": (256, 60),
+    "Check": (256, 60),
 }
 QUEUES_OF = {
     "Preprocess": ("PreprocessingQueue", "PreprocessingDeadLetters"),
@@ -139,16 +143,69 @@ def test_tables_are_on_demand_and_their_indexes_have_no_capacity(
 ) -> None:
     """Defect 20: AWS refuses capacity on an index of an on-demand table; the emulators do not."""
     tables = of_type(resources, "AWS::DynamoDB::Table")
-    assert set(tables) == {"ImagesTable", "IdempotencyTable"}
-    for table in tables.values():
+    assert {"ImagesTable", "IdempotencyTable", "TrackingTable"} <= set(tables)
+    for name, table in tables.items():
         assert table["BillingMode"] == "PAY_PER_REQUEST"
         assert "ProvisionedThroughput" not in json.dumps(table)
         assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
         assert table["SSESpecification"]["SSEEnabled"] is True
-        assert table["TimeToLiveSpecification"] == {
-            "AttributeName": "expires_at",
-            "Enabled": True,
-        }
+        # The history of a parcel is kept for good.
+        assert ("TimeToLiveSpecification" in table) is (name != "TrackingTable")
+        if name != "TrackingTable":
+            assert table["TimeToLiveSpecification"] == {
+                "AttributeName": "expires_at",
+                "Enabled": True,
+            }
+
+
+def test_the_tracking_table_is_kept_streamed_and_indexed_by_status_and_time(
+    resources: dict[str, Any],
+) -> None:
+    table = resources["TrackingTable"]
+    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    properties = table["Properties"]
+    assert [key["AttributeName"] for key in properties["KeySchema"]] == ["tracking_id", "timestamp"]
+    assert properties["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    (index,) = properties["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "by_status"
+    assert [key["AttributeName"] for key in index["KeySchema"]] == [
+        *("status_shard", "last_update_at")
+    ]
+
+
+def test_the_values_in_ssm_are_such_as_the_code_takes(resources: dict[str, Any]) -> None:
+    parameters = of_type(resources, "AWS::SSM::Parameter")
+    flags = msgspec.json.decode(parameters["FlagsParameter"]["Value"], type=Flags)
+    config = msgspec.json.decode(parameters["ConfigParameter"]["Value"], type=Config)
+    assert flags == Flags(
+        enhanced_tracking=True, batch_processing=True, real_time_notifications=True
+    )
+    assert config == Config()
+    for name, schema in (("FlagsParameter", Flags), ("ConfigParameter", Config)):
+        written = json.loads(parameters[name]["Value"])
+        assert set(written) == {field.name for field in dataclasses.fields(schema)}
+        assert parameters[name]["Type"] == "String", "nothing in it is a secret (defect 57)"
+
+
+def test_the_check_runs_every_five_minutes(resources: dict[str, Any]) -> None:
+    (event,) = resources["Check"]["Properties"]["Events"].values()
+    assert event["Type"] == "Schedule"
+    assert event["Properties"]["Schedule"] == "rate(5 minutes)"
+
+
+def test_the_routes_of_parcels_take_signed_requests_alone_and_their_preflight_any(
+    resources: dict[str, Any],
+) -> None:
+    """`chalice local` does not enforce it, so the template has to say it. Defect 60."""
+    definition = resources["RestAPI"]["Properties"]["DefinitionBody"]
+    signed = {
+        f"{method} {path}"
+        for path, methods in definition["paths"].items()
+        for method, route in methods.items()
+        if {"sigv4": []} in route.get("security", [])
+    }
+    assert signed == {"post /track", "get /status"}
+    assert definition["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
 
 
 def test_what_the_gateway_refuses_has_the_one_shape_and_cors(resources: dict[str, Any]) -> None:
@@ -165,7 +222,10 @@ def test_what_the_gateway_refuses_has_the_one_shape_and_cors(resources: dict[str
 
 def test_every_route_has_its_preflight(resources: dict[str, Any]) -> None:
     paths = resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
-    assert set(paths) == {"/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"}
+    assert set(paths) == {
+        *("/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"),
+        *("/track", "/status"),
+    }
     for path, methods in paths.items():
         assert "options" in methods, path
 
