@@ -12,6 +12,7 @@ import yaml
 
 import app as app_module
 from chalicelib import errors
+from chalicelib.flags import Config, Flags
 from chalicelib.settings import Settings
 from tests.conftest import Deployed
 from tests.polling import eventually
@@ -43,11 +44,21 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert (default, meaning) == (expected, setting.metadata["meaning"])
 
 
+def test_every_flag_and_number_in_ssm_is_documented_with_its_default() -> None:
+    documented = table_of(ROOT / "docs" / "configuration.md")
+    known = [*fields(Flags), *fields(Config)]
+    for entry in known:
+        expected = [f"`{json.dumps(entry.default)}`", entry.metadata["meaning"]]
+        assert documented[entry.name] == expected
+    assert {name for name in documented if name.islower()} == {entry.name for entry in known}
+
+
 def test_every_parameter_of_the_stack_is_documented() -> None:
     text = re.sub(r"!\w+", "", (ROOT / "infrastructure" / "resources.yaml").read_text())
     parameters = yaml.safe_load(text)["Parameters"]
     documented = table_of(ROOT / "docs" / "configuration.md")
-    assert {name for name in documented if not name.isupper()} == set(parameters)
+    named = {name for name in documented if name[0].isupper() and not name.isupper()}
+    assert named == set(parameters)
     for name, parameter in parameters.items():
         if name != "Stage":
             assert documented[name][0] == f"`{parameter['Default']}`"
@@ -138,5 +149,8 @@ def test_the_readmes_commands_give_what_it_shows(deployed: Deployed) -> None:
 
 
 def test_every_module_that_the_architecture_names_can_be_imported() -> None:
-    for name in ("container", "batch", "images", "messages", "settings", "errors", "telemetry"):
+    for name in (
+        *("container", "batch", "images", "parcels", "messages", "settings", "flags", "errors"),
+        "telemetry",
+    ):
         importlib.import_module(f"chalicelib.{name}")
