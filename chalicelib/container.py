@@ -20,24 +20,35 @@ if TYPE_CHECKING:
     from chalicelib.api.image_view import ImageView
     from chalicelib.api.images import ImagesApi
     from chalicelib.api.tracking import TrackingApi
+    from chalicelib.api.unsubscribe import UnsubscribeApi
     from chalicelib.aws.clients import Clients
     from chalicelib.aws.image_table import ImageTable
+    from chalicelib.aws.notification_table import NotificationTable
     from chalicelib.aws.object_store import ObjectStore
     from chalicelib.aws.parameters import JsonParameter
     from chalicelib.aws.queues import Queue
+    from chalicelib.aws.suppression_table import SuppressionTable
     from chalicelib.aws.tracking_table import TrackingTable
     from chalicelib.batch import Batch
     from chalicelib.flags import Config, Flags
     from chalicelib.inference.package import ModelPackage
+    from chalicelib.messages import ImageMessage, NotificationMessage
     from chalicelib.pipeline.bury import Bury
+    from chalicelib.pipeline.bury_notification import BuryNotification
     from chalicelib.pipeline.check import Check
+    from chalicelib.pipeline.feedback import Feedback
     from chalicelib.pipeline.infer import Infer
     from chalicelib.pipeline.ingest import Ingest
+    from chalicelib.pipeline.mail import Mail
+    from chalicelib.pipeline.notify import Notify
     from chalicelib.pipeline.preprocess import Preprocess
     from chalicelib.pipeline.stuck_parcels import StuckParcels
+    from chalicelib.unsubscribe_links import UnsubscribeLinks
 
 # Longer than the API's function may run: whoever holds a claim past it is dead.
 _IDEMPOTENCY_LEASE_SECONDS = 35
+# Longer than `mail` may run, for the same reason.
+_NOTIFICATION_LEASE_SECONDS = 70
 
 
 @dataclass(frozen=True)
@@ -94,12 +105,12 @@ class Container:
         return self._queue(self.settings.inference_queue)
 
     @cached_property
-    def preprocessing_batch(self) -> "Batch":
+    def preprocessing_batch(self) -> "Batch[ImageMessage]":
         """Feeds `preprocess`."""
         return self._batch("preprocess", self.preprocessing_queue)
 
     @cached_property
-    def inference_batch(self) -> "Batch":
+    def inference_batch(self) -> "Batch[ImageMessage]":
         """Feeds `infer`."""
         return self._batch("infer", self.inference_queue)
 
@@ -282,6 +293,114 @@ class Container:
             default=default,
         )
 
+    # --- Notifications ----------------------------------------------------------------------
+
+    @cached_property
+    def notify(self) -> "Notify":
+        """Queues an e-mail for each change of a parcel's status."""
+        from chalicelib import telemetry
+        from chalicelib.pipeline.notify import Notify
+
+        if not self.settings.mail_from:
+            telemetry.logger().warning("MAIL_FROM is not set: no e-mail is sent")
+        return Notify(
+            queue=self.notification_queue,
+            archive=self.uploads,
+            flags=self.flags.value,
+            sends=bool(self.settings.mail_from),
+        )
+
+    @cached_property
+    def notification_queue(self) -> "Queue":
+        """In front of `mail`."""
+        return self._queue(self.settings.notification_queue)
+
+    @cached_property
+    def notification_batch(self) -> "Batch[NotificationMessage]":
+        """Feeds `mail`."""
+        from chalicelib import messages
+        from chalicelib.batch import Batch
+
+        return Batch(
+            name="mail",
+            decode=messages.decode_notification,
+            queue=self.notification_queue,
+            faults=self.notifications,
+            retry_base_seconds=self.settings.retry_base_seconds,
+        )
+
+    @cached_property
+    def mail(self) -> "Mail":
+        """Sends e-mails."""
+        from chalicelib.aws.mailer import Mailer
+        from chalicelib.pipeline.letter import LetterWriter
+        from chalicelib.pipeline.mail import Mail
+
+        return Mail(
+            notifications=self.notifications,
+            suppressions=self.suppressions,
+            images=self.images,
+            renditions=self.renditions,
+            queue=self.notification_queue,
+            writer=LetterWriter(
+                sender=self.settings.mail_from,
+                public_url=self.settings.public_url,
+                history_url=self.settings.history_url,
+                links=self._unsubscribe_links,
+            ),
+            mailer=Mailer(
+                ses=self.clients.ses, configuration_set=self.settings.mail_configuration_set
+            ),
+            flags=self.flags.value,
+            sender=self.settings.mail_from,
+        )
+
+    @cached_property
+    def bury_notification(self) -> "BuryNotification":
+        """Takes in the dead letters of `mail`."""
+        from chalicelib.pipeline.bury_notification import BuryNotification
+
+        return BuryNotification(notifications=self.notifications, archive=self.uploads)
+
+    @cached_property
+    def feedback(self) -> "Feedback":
+        """Takes in what SES hears of e-mails."""
+        from chalicelib.pipeline.feedback import Feedback
+
+        return Feedback(suppressions=self.suppressions)
+
+    @cached_property
+    def unsubscribe_api(self) -> "UnsubscribeApi":
+        """The route ``/unsubscribe``."""
+        from chalicelib.api.unsubscribe import UnsubscribeApi
+
+        return UnsubscribeApi(suppressions=self.suppressions, links=self._unsubscribe_links)
+
+    @cached_property
+    def notifications(self) -> "NotificationTable":
+        """The rows of all e-mails."""
+        from chalicelib.aws.notification_table import NotificationTable
+
+        return NotificationTable(
+            table=self.clients.table(self.settings.notifications_table),
+            lease_seconds=_NOTIFICATION_LEASE_SECONDS,
+        )
+
+    @cached_property
+    def suppressions(self) -> "SuppressionTable":
+        """Whom nothing is sent to."""
+        from chalicelib.aws.suppression_table import SuppressionTable
+
+        return SuppressionTable(table=self.clients.table(self.settings.suppressions_table))
+
+    @cached_property
+    def _unsubscribe_links(self) -> "UnsubscribeLinks":
+        from chalicelib.aws.parameters import SecretParameter
+        from chalicelib.unsubscribe_links import UnsubscribeLinks
+
+        secret = SecretParameter(ssm=self.clients.ssm, name=self.settings.signing_secret_parameter)
+        return UnsubscribeLinks(secret=secret.value)
+
     # --- Shared by the routes ---------------------------------------------------------------
 
     @cached_property
@@ -327,11 +446,13 @@ class Container:
 
         return Queue(sqs=self.clients.sqs, name=name)
 
-    def _batch(self, name: str, queue: "Queue") -> "Batch":
+    def _batch(self, name: str, queue: "Queue") -> "Batch[ImageMessage]":
+        from chalicelib import messages
         from chalicelib.batch import Batch
 
         return Batch(
             name=name,
+            decode=messages.decode,
             queue=queue,
             faults=self.images,
             retry_base_seconds=self.settings.retry_base_seconds,

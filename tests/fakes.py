@@ -481,12 +481,15 @@ class FakeQueue(Queue):
         self.sent: list[str] = []
         self.held: dict[str, Held] = {}
         self.postponed: dict[str, int] = {}
+        self.delays: list[int] = []
         self.trail = Trail() if trail is None else trail
         self.label = label
 
-    def send(self, body: str) -> None:
+    def send(self, body: str, *, delay_seconds: int = 0) -> None:
         with self.trail.call(f"{self.label}.send"):
-            self.held[f"{self.label}-{len(self.sent)}"] = Held(body=body)
+            visible = delay_seconds == 0
+            self.held[f"{self.label}-{len(self.sent)}"] = Held(body=body, visible=visible)
+            self.delays.append(delay_seconds)
             self.sent.append(body)
 
     def delete(self, receipt_handles: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sesv2 import SESV2Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -69,6 +70,15 @@ class Clients:
     def events(self) -> "EventBridgeClient":
         """EventBridge."""
         client: EventBridgeClient = self._client("events")
+        return client
+
+    @cached_property
+    def ses(self) -> "SESV2Client":
+        """SES, once a call: a repeated call may be a second e-mail."""
+        client: SESV2Client = self._client(
+            "sesv2",
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=20),
+        )
         return client
 
     def table(self, name: str) -> "Table":

@@ -61,6 +61,9 @@ SETTINGS = Settings(
     tracking_table="tracking",
     flags_parameter="/flags",
     config_parameter="/config",
+    notifications_table="notifications",
+    suppressions_table="suppressions",
+    notification_queue="notification",
     preprocessing_queue="preprocessing",
     inference_queue="inference",
     signing_secret_parameter="/secret",
@@ -225,7 +228,7 @@ class World:
                 return
         raise AssertionError("the event was never taken in")
 
-    def poll(self, queue: FakeQueue, stage: Stage) -> bool:
+    def poll(self, queue: FakeQueue, stage: Stage[ImageMessage]) -> bool:
         """Deliver one message as Lambda does; whether there was one.
 
         What fails, or kills its process, comes again.
@@ -234,7 +237,13 @@ class World:
         records = queue.receive(1)
         if not records:
             return False
-        batch = Batch(name=queue.label, queue=queue, faults=self.images, retry_base_seconds=1)
+        batch = Batch(
+            name=queue.label,
+            decode=messages.decode,
+            queue=queue,
+            faults=self.images,
+            retry_base_seconds=1,
+        )
         with suppress(BatchFailed, Crash):
             batch.run({"Records": records}, lambda: stage)
             queue.removed([record["receiptHandle"] for record in records])
