@@ -125,6 +125,8 @@ def test_the_readmes_commands_give_what_it_shows(deployed: Deployed) -> None:
             "--data-binary @photo.jpg"
         ),
         "http://127.0.0.1:8000/images/IMAGE_ID",
+        "-X POST http://127.0.0.1:8000/track -H 'Content-Type: application/json' -d '{",
+        "'http://127.0.0.1:8000/status?tracking_id=PX-1'",
     ]
     created = httpx.post(
         f"{deployed.places.api_url}/images",
@@ -146,6 +148,13 @@ def test_the_readmes_commands_give_what_it_shows(deployed: Deployed) -> None:
     for name in ("original", "results", "timings_ms", "model", "links"):
         assert set(shown[name]) == set(image[name]), name
     assert shown["model"] == image["model"]
+    update = re.search(r"-d '(\{.*?\})'", readme, re.DOTALL)
+    assert update is not None
+    body = update[1].replace("IMAGE_ID", created["image_id"])
+    answer = deployed.api.post("/track", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    parcel = deployed.api.get("/status?tracking_id=PX-1").json()
+    assert parcel["current"]["image"]["top_prediction"] == image["top_prediction"]
 
 
 def test_every_module_that_the_architecture_names_can_be_imported() -> None:

@@ -149,13 +149,12 @@ def test_tables_are_on_demand_and_their_indexes_have_no_capacity(
         assert "ProvisionedThroughput" not in json.dumps(table)
         assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
         assert table["SSESpecification"]["SSEEnabled"] is True
-        # The history of a parcel is kept for good.
-        assert ("TimeToLiveSpecification" in table) is (name != "TrackingTable")
-        if name != "TrackingTable":
-            assert table["TimeToLiveSpecification"] == {
-                "AttributeName": "expires_at",
-                "Enabled": True,
-            }
+        expiry = {"AttributeName": "expires_at", "Enabled": True}
+        assert table.get("TimeToLiveSpecification", expiry) == expiry, name
+    assert {"ImagesTable", "IdempotencyTable"} <= {
+        name for name, table in tables.items() if "TimeToLiveSpecification" in table
+    }
+    assert "TimeToLiveSpecification" not in tables["TrackingTable"], "a history is kept for good"
 
 
 def test_the_tracking_table_is_kept_streamed_and_indexed_by_status_and_time(
@@ -206,6 +205,35 @@ def test_the_routes_of_parcels_take_signed_requests_alone_and_their_preflight_an
     }
     assert signed == {"post /track", "get /status"}
     assert definition["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+
+
+def test_the_roles_of_parcels_may_do_what_they_do_and_nothing_else(
+    resources: dict[str, Any],
+) -> None:
+    """Defect 58: Scan, batch writes and all of SSM were allowed, and used by nobody."""
+
+    def allowed(role: str, service: str, resource: str) -> set[str]:
+        return {
+            action.partition(":")[2]
+            for policy in resources[role]["Properties"]["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            for action in statement["Action"]
+            if action.startswith(service) and resource in json.dumps(statement["Resource"])
+        }
+
+    assert allowed("ApiHandlerRole", "dynamodb:", "-tracking") == {"GetItem", "PutItem", "Query"}
+    assert allowed("ApiHandlerRole", "ssm:", "/flags") == {"GetParameter"}
+    assert allowed("CheckRole", "dynamodb:", "-tracking") == {"Query", "UpdateItem"}
+    assert allowed("CheckRole", "events:", "event-bus/default") == {"PutEvents"}
+    assert allowed("CheckRole", "ssm:", "/config") == {"GetParameter"}
+    assert allowed("CheckRole", "ssm:", "parameter/darkroom/*/signing-secret") == set()
+
+
+def test_what_is_called_by_api_gateway_has_no_dead_letter_queue(
+    resources: dict[str, Any],
+) -> None:
+    """Defect 59: it is for calls that nobody waits for, so nothing could ever reach it."""
+    assert "DeadLetterQueue" not in resources["APIHandler"]["Properties"]
 
 
 def test_what_the_gateway_refuses_has_the_one_shape_and_cors(resources: dict[str, Any]) -> None:
