@@ -246,6 +246,8 @@ def test_what_the_gateway_refuses_has_the_one_shape_and_cors(resources: dict[str
         assert body["request_id"] == "$context.requestId"
         assert "Access-Control-Allow-Origin" in response["ResponseParameters"]["Headers"]
     assert str(responses["MISSING_AUTHENTICATION_TOKEN"]["StatusCode"]) == "404"
+    for refusal in ("ACCESS_DENIED", "INVALID_SIGNATURE", "EXPIRED_TOKEN"):
+        assert str(responses[refusal]["StatusCode"]) == "403"
 
 
 def test_every_route_has_its_preflight(resources: dict[str, Any]) -> None:
