@@ -1,8 +1,8 @@
 """Data against a JSON Schema: every problem at once, in our own words.
 
 The part of JSON Schema that `chalicelib/api/schemas.py` speaks; a test holds it to the library
-`jsonschema`, which is not shipped: 0.6 MB of a layer with 2 MB to spare, and a native part. msgspec
-stops at the first problem and compares Decimals as floats.
+`jsonschema`, which is not shipped: it takes 100 ms to load, and 0.5 MB of a layer with 2 MB to spare.
+msgspec stops at the first problem and compares Decimals as floats.
 """
 
 import re
