@@ -1,7 +1,7 @@
 """Data against a JSON Schema: every problem at once, in our own words.
 
 The part of JSON Schema that `chalicelib/api/schemas.py` speaks; a test holds it to the library
-`jsonschema`, which is not shipped: it takes 100 ms to load, and 0.5 MB of a layer with 2 MB to spare.
+`jsonschema`. That is not shipped: it takes 100 ms to load, and 0.5 MB of a layer with 2 to spare.
 msgspec stops at the first problem and compares Decimals as floats.
 """
 
