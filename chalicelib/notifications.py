@@ -7,7 +7,8 @@ Pure.
        │           ▼ │
        │        pending                SES said no for now: it will be tried again
        ▼           ▼
-       suppressed, failed              it is not to be sent, or was given up
+       suppressed, failed              it is not to be sent, or was given up; what was given up as
+                                       a dead letter may be sent once its letter is queued again
 
 A row stands at ``sending`` before SES is called, and only the one who put it there calls. From
 ``sending`` there is a way back to a second call only where SES itself said that it did not take the

@@ -14,16 +14,20 @@ import msgspec
 from chalicelib.aws.event_bus import EventBus
 from chalicelib.aws.idempotency_table import Claim, IdempotencyTable
 from chalicelib.aws.image_table import ImageTable
+from chalicelib.aws.mailer import Mailer
+from chalicelib.aws.notification_table import NotificationTable, SendingBrokeOff
 from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
 from chalicelib.aws.parameters import SecretParameter
 from chalicelib.aws.parcel_index import ParcelIndex
 from chalicelib.aws.queues import Queue
+from chalicelib.aws.suppression_table import SuppressionTable
 from chalicelib.aws.tracking_table import TrackingTable
 from chalicelib.errors import (
     IdempotencyInProgress,
     IdempotencyKeyReused,
     ImageExists,
     ImageNotFound,
+    NotificationInProgress,
     NotRetryable,
     ObjectMissing,
     ServiceUnavailable,
@@ -40,7 +44,9 @@ from chalicelib.images import (
     Status,
     StoredCopy,
 )
-from chalicelib.messages import ImageMessage
+from chalicelib.messages import ImageMessage, NotificationMessage
+from chalicelib.notifications import Claim as NotificationClaim
+from chalicelib.notifications import NotificationState, Suppression
 from chalicelib.parcels import Parcel, ParcelStatus, Update
 
 # What a fake has in place of a boto3 table.
@@ -734,3 +740,177 @@ class FakeEventBus(EventBus):
     def publish(self, kind: str, detail: Mapping[str, Any]) -> None:
         with self.trail.call("bus.publish"):
             self.published.append((kind, dict(detail)))
+
+
+@dataclass
+class NotificationRow:
+    """A notification as it is stored."""
+
+    state: NotificationState
+    attempt: int = 0
+    owner: str = ""
+    lease_until_ms: int = 0
+    reason: str | None = None
+    message_id: str | None = None
+    last_error: Failure | None = None
+    resendable: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it may be claimed."""
+        return self.state is NotificationState.PENDING or self.resendable
+
+
+class FakeNotificationTable(NotificationTable):
+    """Rows in a dictionary."""
+
+    def __init__(self, trail: Trail | None = None, *, lease_seconds: int = 70) -> None:
+        self.rows: dict[str, NotificationRow] = {}
+        self.trail = Trail() if trail is None else trail
+        self._lease_ms = lease_seconds * 1000
+
+    def claim(self, message: NotificationMessage, *, owner: str, now_ms: int) -> NotificationClaim:
+        with self.trail.call("notifications.claim"):
+            row = self.rows.setdefault(
+                message.notification_id, NotificationRow(state=NotificationState.PENDING)
+            )
+            claim = NotificationClaim(notification_id=message.notification_id, attempt=row.attempt)
+            if row.open:
+                row.resendable = False
+                row.state, row.owner = NotificationState.SENDING, owner
+                row.attempt, row.lease_until_ms = row.attempt + 1, now_ms + self._lease_ms
+                return replace(claim, attempt=row.attempt)
+            if row.state is not NotificationState.SENDING:
+                raise Superseded(f"is {row.state}")
+            if row.owner == owner:
+                return claim
+            if row.lease_until_ms >= now_ms:
+                raise NotificationInProgress(message.notification_id)
+            raise SendingBrokeOff(claim)
+
+    def sent(
+        self,
+        message: NotificationMessage,
+        claim: NotificationClaim,
+        *,
+        message_id: str,
+        now_ms: int,
+    ) -> None:
+        with self.trail.call("notifications.sent"):
+            row = self._held(message, claim)
+            row.state, row.message_id = NotificationState.SENT, message_id
+
+    def not_sent(
+        self,
+        message: NotificationMessage,
+        claim: NotificationClaim,
+        reason: Failure,
+        *,
+        now_ms: int,
+    ) -> None:
+        with self.trail.call("notifications.not_sent"):
+            _fail(self._held(message, claim), reason)
+
+    def release(
+        self, message: NotificationMessage, claim: NotificationClaim, *, now_ms: int
+    ) -> None:
+        with self.trail.call("notifications.release"):
+            self._held(message, claim).state = NotificationState.PENDING
+
+    def suppress(self, message: NotificationMessage, reason: str, *, now_ms: int) -> None:
+        with self.trail.call("notifications.suppress"):
+            row = self._unclaimed(message)
+            row.state, row.reason = NotificationState.SUPPRESSED, str(reason)
+
+    def fail(self, message: NotificationMessage, reason: Failure, *, now_ms: int) -> None:
+        with self.trail.call("notifications.fail"):
+            _fail(self._unclaimed(message), reason)
+
+    def give_up(
+        self, message: NotificationMessage, reason: Failure, if_sending: Failure, *, now_ms: int
+    ) -> None:
+        with self.trail.call("notifications.give_up"):
+            row = self.rows.get(message.notification_id)
+            if row is None or row.state is not NotificationState.SENDING:
+                row = self._unclaimed(message)
+                _fail(row, reason)
+                row.resendable = True
+            elif row.lease_until_ms >= now_ms:
+                raise NotificationInProgress(message.notification_id)
+            else:
+                _fail(row, if_sending)
+
+    def note_fault(self, message: NotificationMessage, fault: Failure, *, now_ms: int) -> None:
+        with self.trail.call("notifications.note_fault"):
+            row = self._unclaimed(message)
+            row.state, row.last_error = NotificationState.PENDING, fault
+
+    def last_fault(self, message: NotificationMessage) -> Failure | None:
+        with self.trail.call("notifications.last_fault"):
+            row = self.rows.get(message.notification_id)
+            return None if row is None else row.last_error
+
+    def _unclaimed(self, message: NotificationMessage) -> NotificationRow:
+        row = self.rows.get(message.notification_id)
+        if row is None:
+            row = NotificationRow(state=NotificationState.PENDING)
+            self.rows[message.notification_id] = row
+        if not row.open:
+            raise Superseded(f"is {row.state}")
+        row.resendable = False
+        return row
+
+    def _held(self, message: NotificationMessage, claim: NotificationClaim) -> NotificationRow:
+        row = self.rows.get(message.notification_id)
+        if (
+            row is None
+            or row.state is not NotificationState.SENDING
+            or row.attempt != claim.attempt
+        ):
+            raise Superseded("no longer held")
+        return row
+
+
+def _fail(row: NotificationRow, reason: Failure) -> None:
+    row.state, row.reason, row.last_error = NotificationState.FAILED, reason.code, reason
+
+
+class FakeSuppressionTable(SuppressionTable):
+    """Suppressions in a dictionary, by address and parcel; None stands for all parcels."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.rows: dict[tuple[str, str | None], Suppression] = {}
+        self.trail = Trail() if trail is None else trail
+
+    def add(
+        self, address_hash: str, reason: Suppression, *, parcel_hash: str | None, now: int
+    ) -> None:
+        with self.trail.call("suppressions.add"):
+            self.rows.setdefault((address_hash, parcel_hash), reason)
+
+    def reason_against(self, address_hash: str, parcel_hash: str) -> Suppression | None:
+        with self.trail.call("suppressions.reason_against"):
+            everything = self.rows.get((address_hash, None))
+            return everything or self.rows.get((address_hash, parcel_hash))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentMail:
+    """An e-mail as the mail service took it."""
+
+    raw: bytes
+    sender: str
+    recipient: str
+
+
+class FakeMailer(Mailer):
+    """Keeps what it is given in ``taken``."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.taken: list[SentMail] = []
+        self.trail = Trail() if trail is None else trail
+
+    def send(self, raw: bytes, *, sender: str, recipient: str) -> str:
+        with self.trail.call("mailer.send"):
+            self.taken.append(SentMail(raw=raw, sender=sender, recipient=recipient))
+            return f"message-{len(self.taken)}"

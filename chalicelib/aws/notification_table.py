@@ -130,6 +130,9 @@ class NotificationTable:
     ) -> None:
         """It is a dead letter: nobody works on it any more.
 
+        Where nobody had begun to send it, its message may be sent to the queue again, and then
+        counts as if nothing had been.
+
         Args:
             message: Which.
             reason: Why, where nobody had begun to send it.
@@ -141,7 +144,8 @@ class NotificationTable:
             NotificationInProgress: Somebody is sending it at this moment.
         """
         try:
-            self._write(message, _unclaimed(), _failed(reason), now_ms=now_ms)
+            values = {**_failed(reason), "resendable": True}
+            self._write(message, _unclaimed(), values, now_ms=now_ms)
         except _Refused as refused:
             row = refused.row or {}
             if row.get("state") != NotificationState.SENDING:
@@ -200,7 +204,7 @@ class NotificationTable:
                 "expires_at": now_ms // 1000 + _KEPT_SECONDS,
                 **values,
             },
-            [],
+            [] if "resendable" in values else ["resendable"],
         )
         text, counted = expression.text, dict(expression.values)
         if new_attempt:
@@ -224,7 +228,11 @@ class NotificationTable:
 
 
 def _unclaimed() -> ConditionBase:
-    return Attr("notification_id").not_exists() | Attr("state").eq(NotificationState.PENDING)
+    return (
+        Attr("notification_id").not_exists()
+        | Attr("state").eq(NotificationState.PENDING)
+        | (Attr("state").eq(NotificationState.FAILED) & Attr("resendable").eq(value=True))
+    )
 
 
 def _held(claim: Claim) -> ConditionBase:

@@ -3,7 +3,7 @@
 The sibling of `bury`, for messages that are about a parcel.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class BuryNotification:
 
     notifications: NotificationTable
     archive: ObjectStore
+    now_ms: Callable[[], int] = now_ms
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Archive every dead letter of an SQS event and mark its notification."""
@@ -55,7 +56,7 @@ class BuryNotification:
 
     def _mark(self, message: NotificationMessage, reason: Failure) -> None:
         try:
-            self.notifications.give_up(message, reason, OUTCOME_UNKNOWN, now_ms=now_ms())
+            self.notifications.give_up(message, reason, OUTCOME_UNKNOWN, now_ms=self.now_ms())
         except Superseded as superseded:
             telemetry.logger().info("bury: nothing to mark: %s", superseded)
         else:

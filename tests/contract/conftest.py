@@ -1,6 +1,7 @@
 """Both sides of each contract: the fakes, and the real classes on the local AWS."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,6 +45,43 @@ class Edges:
     def table_elsewhere(self, name: str) -> Any:
         """A table as another process sees it: behind a client of its own."""
         return Clients(self._settings).table(name)
+
+    def clients_at(self, url: str) -> Clients:
+        """The clients, for another service than the local AWS."""
+        return Clients(replace(self._settings, aws_endpoint_url=url))
+
+    @property
+    def aws_url(self) -> str:
+        """Where the local AWS answers."""
+        return self._places.aws_url
+
+    def notifications_table(self) -> str:
+        """As ``NotificationsTable`` in infrastructure/resources.yaml."""
+        name = unique("notifications")
+        self.admin("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "notification_id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "notification_id", "AttributeType": "S"}],
+        )
+        return name
+
+    def suppressions_table(self) -> str:
+        """As ``SuppressionsTable`` in infrastructure/resources.yaml."""
+        name = unique("suppressions")
+        self.admin("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[
+                {"AttributeName": "address_hash", "KeyType": "HASH"},
+                {"AttributeName": "scope", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "address_hash", "AttributeType": "S"},
+                {"AttributeName": "scope", "AttributeType": "S"},
+            ],
+        )
+        return name
 
     def images_table(self) -> str:
         """As ``ImagesTable`` in infrastructure/resources.yaml."""
