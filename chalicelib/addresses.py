@@ -16,11 +16,11 @@ MAX_ADDRESS = 254
 _MAX_LOCAL_PART = 64
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-# A top-level domain is never all digits (RFC 3696, 2).
-_ADDRESS = re.compile(
-    rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+(?![0-9]+$)[A-Za-z0-9-]*[A-Za-z0-9]"
-)
+# Two hyphens in the third place mark an encoding, and there is one (RFC 5891, 4.2.3.1).
+_LABEL = r"(?!(?![Xx][Nn])..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# All top-level domains begin and end with a letter (RFC 1123, 2.1, keeps numbers out).
+_TOP = r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z])"
+_ADDRESS = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+{_TOP}")
 
 
 def checked(text: str) -> str:

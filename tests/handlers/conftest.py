@@ -9,6 +9,7 @@ from chalice.test import Client
 
 import app as app_module
 from chalicelib.api.http import Answer, Request
+from chalicelib.api.unsubscribe import Page
 
 
 @dataclass
@@ -49,6 +50,15 @@ class RecordingTrackingApi:
         self.status = RecordingPart(Answer(status=200, body={"updates": []}))
 
 
+class RecordingUnsubscribeApi:
+    """Its routes are `RecordingPart`s."""
+
+    def __init__(self) -> None:
+        headers = {"Content-Type": "text/html; charset=utf-8"}
+        self.show = RecordingPart(Page(status=200, body="<p>Käfer", headers=headers))
+        self.unsubscribe = RecordingPart(Page(status=200, body="<p>Done", headers=headers))
+
+
 class RecordingBatch:
     """Remembers the events and the stages that they were for."""
 
@@ -70,6 +80,12 @@ class RecordingContainer:
         self.preprocessing_batch = RecordingBatch()
         self.inference_batch = RecordingBatch()
         self.bury = RecordingPart()
+        self.notify = RecordingPart()
+        self.mail = object()
+        self.notification_batch = RecordingBatch()
+        self.bury_notification = RecordingPart()
+        self.feedback = RecordingPart()
+        self.unsubscribe_api = RecordingUnsubscribeApi()
 
 
 @pytest.fixture

@@ -41,6 +41,23 @@ def test_each_route_calls_its_function_once(client: Client, container: Recording
     assert api.list_images.requests[0].query == {"limit": "4"}
 
 
+def test_a_page_is_answered_as_html_with_the_form_as_it_was_sent(
+    client: Client, container: RecordingContainer
+) -> None:
+    shown = client.http.get("/unsubscribe?token=a.b-c")
+    assert shown.status_code == 200
+    assert shown.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert shown.body.decode() == "<p>Käfer"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    done = client.http.post(
+        "/unsubscribe?token=a.b-c", headers=form, body=b"List-Unsubscribe=One-Click"
+    )
+    assert done.status_code == 200
+    (request,) = container.unsubscribe_api.unsubscribe.requests
+    assert request.query == {"token": "a.b-c"}
+    assert request.body == b"List-Unsubscribe=One-Click"
+
+
 def test_the_routes_of_parcels_call_their_functions_once(
     client: Client, container: RecordingContainer
 ) -> None:

@@ -22,10 +22,16 @@ FUNCTIONS = {
     "BuryPreprocessing": (256, 60),
     "BuryInference": (256, 60),
     "Check": (256, 60),
+    "Notify": (256, 60),
+    "Mail": (256, 60),
+    "BuryNotification": (256, 60),
+    "Feedback": (256, 60),
+    "BuryFeedback": (256, 60),
 }
 QUEUES_OF = {
     "Preprocess": ("PreprocessingQueue", "PreprocessingDeadLetters"),
     "Infer": ("InferenceQueue", "InferenceDeadLetters"),
+    "Mail": ("NotificationQueue", "NotificationDeadLetters"),
 }
 
 
@@ -254,7 +260,7 @@ def test_every_route_has_its_preflight(resources: dict[str, Any]) -> None:
     paths = resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
     assert set(paths) == {
         *("/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"),
-        *("/track", "/status"),
+        *("/track", "/status", "/unsubscribe"),
     }
     for path, methods in paths.items():
         assert "options" in methods, path

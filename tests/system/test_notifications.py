@@ -159,9 +159,7 @@ def flags(service: Service, **changes: bool) -> Iterator[None]:
         ssm.put_parameter(Name=FLAGS, Value=before, Overwrite=True)
 
 
-def test_nothing_is_sent_while_the_flag_is_off(
-    service: Service, parcel: str, address: str
-) -> None:
+def test_nothing_is_sent_while_the_flag_is_off(service: Service, parcel: str, address: str) -> None:
     with flags(service, real_time_notifications=False):
         send(service, parcel, "pending", notify_email=address)
         send(service, parcel, "in_transit")
@@ -207,9 +205,7 @@ def test_who_unsubscribes_gets_no_more_and_opening_the_link_is_not_enough(
     assert len(mails(service, address)) == 2
 
 
-def test_an_address_that_bounced_gets_no_more(
-    service: Service, parcel: str, address: str
-) -> None:
+def test_an_address_that_bounced_gets_no_more(service: Service, parcel: str, address: str) -> None:
     event = {
         "eventType": "Bounce",
         "bounce": {

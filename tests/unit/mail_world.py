@@ -160,7 +160,7 @@ class MailWorld:
 
 def read(raw: bytes) -> EmailMessage:
     """An e-mail as a mail client parses it."""
-    return message_from_bytes(raw, policy=default)  # type: ignore[return-value]
+    return message_from_bytes(raw, policy=default)
 
 
 def record_of(
