@@ -1,6 +1,7 @@
 """From the bytes of a file to an upright sRGB picture, or to one of a few documented codes."""
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -42,8 +43,9 @@ _WHITE = (255, 255, 255)
 _DECODER_ERRORS = (
     OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, struct.error,
 )  # fmt: skip
-# What begins each scan of a JPEG. In its compressed data an FF is always followed by 00.
-_START_OF_SCAN = b"\xff\xda"
+# A marker of a JPEG. In its compressed data an FF is followed by 00 or the number of a restart.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 # What may say how a PNG is turned: EXIF, ImageMagick's older form of it, and XMP.
 _PNG_ORIENTATION_CHUNKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
@@ -232,7 +234,7 @@ class Decoder:
                 f"{', '.join(ACCEPTED_TYPES)}.",
             )
         if media_type == "image/jpeg":
-            self._limits.check_scans(body.count(_START_OF_SCAN))
+            self._limits.check_scans(_scans(body))
         if media_type == "image/webp" and (size := _webp_size(body)) is not None:
             # Pillow makes room for the whole canvas, twice, when it opens one.
             self._limits.check_size(*size)
@@ -299,6 +301,23 @@ def _frame(image: Pillow.Image, number: int) -> Frame:
         picture=_bare(_turned(picture, _orientation(image))),
         milliseconds=int(image.info.get("duration", 0) or 0),
     )
+
+
+def _scans(jpeg: bytes) -> int:
+    """In how many passes the picture of a JPEG file is drawn.
+
+    A preview in one of its segments is none of them, nor what stands behind its end: phones put
+    a second picture there, or a film of some megabytes.
+    """
+    scans, at = 0, 2
+    while (found := _MARKER.search(jpeg, at)) is not None:
+        marker, at = found[0][1], found.end()
+        if marker == _EOI:
+            break
+        if marker not in {_SOI, _TEM}:
+            scans += marker == _SOS
+            at += int.from_bytes(jpeg[at : at + 2], "big")
+    return scans
 
 
 def _webp_size(webp: bytes) -> tuple[int, int] | None:
