@@ -26,6 +26,8 @@ Pillow.MAX_IMAGE_PIXELS = None
 _EXIF_ORIENTATION = 0x0112
 # Who made a picture, and who may use it; EXIF 2.32, 4.6.4 D.
 _EXIF_RIGHTS = (0x013B, 0x8298)
+# Two of them still fit in a JPEG, whose EXIF block has at most 64 KB.
+_MAX_RIGHTS_CHARACTERS = 2000
 # What makes each orientation upright; EXIF 2.32, 4.6.4 A, "Orientation".
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -347,7 +349,8 @@ def _orientation(image: Pillow.Image) -> int:
     # A broken EXIF block says nothing about the pixels.
     with suppress(*_DECODER_ERRORS):
         # Not `image.getexif()`: a PNG's decodes the picture, and its faults would be lost here.
-        return int(Pillow.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
+        orientation = int(Pillow.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
+        return orientation if orientation in _UPRIGHT else 1
     return 1
 
 
@@ -432,5 +435,6 @@ def _rights(image: Pillow.Image) -> bytes:
         for tag in _EXIF_RIGHTS:
             text = found.get(tag)
             if isinstance(text, str) and text.strip("\x00 "):
-                kept[tag] = text
+                # As it was: Pillow reads bytes as Latin-1 and would write a © as a question mark.
+                kept[tag] = text[:_MAX_RIGHTS_CHARACTERS].encode("latin-1", "replace")
     return kept.tobytes() if len(kept) else b""

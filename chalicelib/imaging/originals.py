@@ -24,6 +24,7 @@ _KEPT_WEBP_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM"})
 _FRAME_HEADER_BYTES = 16
 # Flags of VP8X, RFC 9649, 2.7: a colour profile, EXIF, XMP.
 _WEBP_EXTRAS = 0b0010_0000 | 0b0000_1000 | 0b0000_0100
+_WEBP_ANIMATION = 0b0000_0010
 
 
 def stripped(body: bytes, media_type: str) -> bytes | None:
@@ -40,6 +41,11 @@ def stripped(body: bytes, media_type: str) -> bytes | None:
         return b"".join(parts(body))
     except (IndexError, ValueError, struct.error):
         return None
+
+
+def is_animated(webp: bytes) -> bool:
+    """Whether a WebP file says that it is an animation; no other file is one here."""
+    return webp[8:16] == b"WEBPVP8X" and bool(webp[20] & _WEBP_ANIMATION)
 
 
 def _jpeg(body: bytes) -> Iterator[bytes]:
@@ -120,7 +126,9 @@ def _webp_chunks(body: bytes, at: int, end_of_all: int) -> Iterator[bytes]:
         if end > end_of_all:
             raise ValueError("a chunk longer than the file")
         if name == b"VP8X":
-            yield _webp_chunk(name, bytes([body[content] & ~_WEBP_EXTRAS]) + body[content + 1 : end])
+            yield _webp_chunk(
+                name, bytes([body[content] & ~_WEBP_EXTRAS]) + body[content + 1 : end]
+            )
         elif name == b"ANMF":
             # A frame is chunks again, behind its place and duration.
             frame = content + _FRAME_HEADER_BYTES
