@@ -57,8 +57,10 @@ class RecordingContainer:
         self.ingest = RecordingPart()
         self.preprocess = object()
         self.infer = object()
+        self.convert = object()
         self.preprocessing_batch = RecordingBatch()
         self.inference_batch = RecordingBatch()
+        self.conversion_batch = RecordingBatch()
         self.bury = RecordingPart()
 
 
