@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -235,9 +236,9 @@ def test_a_turned_photo_with_a_place_gets_upright_copies_that_tell_nothing(
         body = httpx.get(copy["url"]).content
         assert not any(trace in body for trace in (b"Exif", b"Camera", b"where I live"))
         with Image.open(io.BytesIO(body)) as opened:
-            shown = opened.convert("L").resize((48, 48))
+            shown = np.asarray(opened.convert("L").crop((0, 30, opened.width, 90)), int)
             # Rows of the stored ramp have become columns.
-            assert abs(shown.getpixel((24, 12)) - shown.getpixel((24, 36))) < 20
+            assert np.ptp(shown, axis=0).max() < 30
 
 
 def test_an_animation_is_kept_in_the_webp(service: Service) -> None:
