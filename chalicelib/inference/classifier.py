@@ -1,6 +1,7 @@
 """Runs an ONNX classifier."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,30 +32,39 @@ class Classifier:
     threads: int
 
     def predict(self, ppm: bytes) -> Prediction:
-        """The best classes for one model input.
+        """The best classes for one model input; see `predict_batch`."""
+        (prediction,) = self.predict_batch([ppm])
+        return prediction
+
+    def predict_batch(self, ppms: Sequence[bytes]) -> list[Prediction]:
+        """The best classes for each model input, in their order.
 
         Args:
-            ppm: A binary PPM of exactly the model's width and height.
+            ppms: Binary PPMs of exactly the model's width and height.
 
         Raises:
             ModelError: The model cannot be loaded, or is not what its description says.
-            ModelInputMismatch: The PPM is not of the model's size.
+            ModelInputMismatch: A PPM is not of the model's size.
         """
+        if not ppms:
+            return []
         description = self.package.description
-        tensor = self._tensor(ppm)
-        scores = self._scores(tensor)
+        scores = self._scores(np.concatenate([self._tensor(ppm) for ppm in ppms]))
         if not description.output.softmax:
             scores = softmax(scores / description.output.temperature)
+        return [self._prediction(row) for row in scores]
+
+    def _prediction(self, scores: npt.NDArray[np.float64]) -> Prediction:
         best = np.argsort(-scores, kind="stable")[:TOP_CLASSES]
         return Prediction(
             classes=tuple(self.package.labels[index] for index in best),
             probabilities=tuple(round(float(scores[index]), 6) for index in best),
-            model_name=description.name,
-            model_version=description.version,
+            model_name=self.package.description.name,
+            model_version=self.package.description.version,
         )
 
     def _scores(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Convention: what the graph says of one image; float64, (classes,)."""
+        """Convention: what the graph says of each image; float64, (images, classes)."""
         description = self.package.description
         session = self._session
         try:
@@ -65,9 +75,9 @@ class Classifier:
                 f"{self.package.folder / 'model.onnx'} does not take what the field input "
                 f"describes: {error}"
             ) from error
-        scores = np.asarray(output, dtype=np.float64).reshape(-1)
-        if len(scores) != len(self.package.labels):
-            raise self._wrong_class_count(len(scores))
+        scores = np.asarray(output, dtype=np.float64).reshape(len(tensor), -1)
+        if scores.shape[1] != len(self.package.labels):
+            raise self._wrong_class_count(scores.shape[1])
         return scores
 
     @cached_property
@@ -132,7 +142,7 @@ class Classifier:
 
 
 def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Probabilities of logits of shape (classes,), computed without overflow."""
-    exponentials = np.exp(logits - logits.max())
-    result: npt.NDArray[np.float64] = exponentials / exponentials.sum()
+    """Probabilities of logits of shape (..., classes), computed without overflow."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return result
