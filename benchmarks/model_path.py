@@ -30,19 +30,13 @@ from rich.table import Table
 
 from chalicelib.imaging.decode import Decoder
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.render import model_input, to_ppm
 from chalicelib.inference.classifier import Classifier
 from chalicelib.inference.package import ModelPackage
 from local.samples import sample_photos
 
 _PACKAGE = ModelPackage.installed("darkroom_model")
-_INPUT = _PACKAGE.description.input
-_SHAPE = ModelInputShape(
-    width=_INPUT.width,
-    height=_INPUT.height,
-    shortest_edge=_PACKAGE.description.resize.shortest_edge,
-    filter=_PACKAGE.description.resize.filter,
-)
+_SHAPE = _PACKAGE.description.input_shape()
 _LIMITS = Limits(max_bytes=2**30, max_pixels=64_000_000, max_side=30_000)
 
 

@@ -1,4 +1,4 @@
-"""The records of one SQS event, one stage call each.
+"""The records of one SQS event, one stage call each, or one for all of them.
 
 Partial failure works without ``ReportBatchItemFailures``, which ``chalice
 deploy`` cannot set and without which a returned list of failures would delete
@@ -7,13 +7,13 @@ handler raises, so that Lambda leaves the others in the queue.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chalicelib import messages, telemetry
 from chalicelib.clock import now_ms
-from chalicelib.errors import DarkroomError, ServiceUnavailable, Superseded
+from chalicelib.errors import DarkroomError, MessageRejected, ServiceUnavailable, Superseded
 from chalicelib.images import Failure
 from chalicelib.messages import ImageMessage
 
@@ -43,6 +43,9 @@ class BatchFailed(Exception):
 
 
 type Stage = Callable[[ImageMessage], None]
+type Record = Mapping[str, Any]
+# What became of each message, in their order: None, or what its work raised.
+type StageOfMany = Callable[[Sequence[ImageMessage]], Sequence[Exception | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +76,59 @@ class Batch:
         Raises:
             BatchFailed: At least one message has to come again.
         """
-        done: list[str] = []
-        failed: list[str] = []
-        for record in event.get("Records", []):
-            if self._work(record, stage):
-                done.append(record["receiptHandle"])
-            else:
-                failed.append(record["messageId"])
-        if failed:
-            if done:
-                self.queue.delete(done)
-            raise BatchFailed(f"{self.name}: to be tried again: {', '.join(failed)}")
+        self._conclude(
+            {
+                record["messageId"]: (record, self._work(record, stage))
+                for record in event.get("Records", [])
+            }
+        )
 
-    def _work(self, record: Mapping[str, Any], stage: Callable[[], Stage]) -> bool:
+    def run_together(self, event: Mapping[str, Any], stage: Callable[[], StageOfMany]) -> None:
+        """Work on all records at once, in a stage that tells what became of each.
+
+        Args:
+            event: The event as Lambda delivers it.
+            stage: Builds the stage, or gives the one that was built. A stage that cannot be
+                built, or that raises, fails every record with its reason.
+
+        Raises:
+            BatchFailed: At least one message has to come again.
+        """
+        outcomes: dict[str, tuple[Record, bool]] = {}
+        readable: list[tuple[Record, ImageMessage]] = []
+        for record in event.get("Records", []):
+            try:
+                readable.append((record, messages.decode(record["body"])))
+            except MessageRejected as error:
+                self._failed(record, None, error)
+                outcomes[record["messageId"]] = (record, False)
+        raised = self._tried([message for _, message in readable], stage)
+        for (record, message), reason in zip(readable, raised, strict=True):
+            outcomes[record["messageId"]] = (record, self._settled(record, message, reason))
+        self._conclude(outcomes)
+
+    def _tried(
+        self, batch: Sequence[ImageMessage], stage: Callable[[], StageOfMany]
+    ) -> Sequence[Exception | None]:
+        if not batch:
+            return []
+        try:
+            return stage()(batch)
+        # Whatever a stage raises is every message's own fault, and has a reason to be kept.
+        except Exception as error:  # noqa: BLE001
+            return [error] * len(batch)
+
+    def _conclude(self, outcomes: Mapping[str, tuple[Record, bool]]) -> None:
+        """Leave to Lambda what it deletes by itself: all, or after an exception nothing."""
+        failed = [message_id for message_id, (_, done) in outcomes.items() if not done]
+        if not failed:
+            return
+        handles = [record["receiptHandle"] for record, done in outcomes.values() if done]
+        if handles:
+            self.queue.delete(handles)
+        raise BatchFailed(f"{self.name}: to be tried again: {', '.join(failed)}")
+
+    def _work(self, record: Record, stage: Callable[[], Stage]) -> bool:
         """Whether the message is done with."""
         log = telemetry.logger()
         message: ImageMessage | None = None
@@ -93,20 +136,39 @@ class Batch:
             message = messages.decode(record["body"])
             log.append_keys(image_id=message.image_id)
             stage()(message)
-        except Superseded as superseded:
-            log.info("%s: dropped: %s", self.name, superseded)
         # Whatever a stage raises must reach neither the other records nor the poller.
-        except Exception as error:
-            receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", "1"))
-            log.exception("%s: try %s failed", self.name, receives)
-            telemetry.count(self.name, ProcessingErrors=1)
-            self._prepare_next_try(record, receives)
-            if message is not None:
-                self._note_fault(message, error)
-            return False
+        except Exception as error:  # noqa: BLE001
+            return self._settled(record, message, error)
         finally:
             log.remove_keys(["image_id"])
         return True
+
+    def _settled(
+        self, record: Record, message: ImageMessage | None, error: Exception | None
+    ) -> bool:
+        """Whether a message is done with, after what became of it."""
+        if error is None:
+            return True
+        if isinstance(error, Superseded):
+            image_id = message.image_id if message else None
+            telemetry.logger().info("%s: dropped: %s", self.name, error, image_id=image_id)
+            return True
+        self._failed(record, message, error)
+        return False
+
+    def _failed(self, record: Record, message: ImageMessage | None, error: Exception) -> None:
+        receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", "1"))
+        telemetry.logger().error(
+            "%s: try %s failed",
+            self.name,
+            receives,
+            exc_info=error,
+            image_id=message.image_id if message else None,
+        )
+        telemetry.count(self.name, ProcessingErrors=1)
+        self._prepare_next_try(record, receives)
+        if message is not None:
+            self._note_fault(message, error)
 
     def _note_fault(self, message: ImageMessage, error: Exception) -> None:
         try:
@@ -114,7 +176,7 @@ class Batch:
         except (Superseded, ServiceUnavailable):
             telemetry.logger().warning("%s: the reason could not be kept", self.name)
 
-    def _prepare_next_try(self, record: Mapping[str, Any], receives: int) -> None:
+    def _prepare_next_try(self, record: Record, receives: int) -> None:
         """Shorten the wait: the queue's own visibility timeout is 6 times the function's."""
         try:
             self.queue.postpone(

@@ -1,11 +1,13 @@
 """What stands in the queues: frozen, versioned, to and from JSON."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from chalicelib.errors import MessageRejected
+from chalicelib.models import REFERENCE_PATTERN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,8 @@ class ImageMessage:
         generation: The object version that the work is for.
         attempt: The attempt that the work belongs to.
         queued_at_ms: When it was sent, in milliseconds since the Unix epoch.
+        model: Which model is to answer, ``NAME@VERSION`` or ``default``; None for the active one.
+        remade: Whether the model's input is made anew for an image that was prepared before.
         version: Of this format. A reader refuses what it does not know.
     """
 
@@ -24,6 +28,8 @@ class ImageMessage:
     generation: str
     attempt: int
     queued_at_ms: int
+    model: Annotated[str, Meta(pattern=REFERENCE_PATTERN)] | None = None
+    remade: bool = False
     version: Literal[1] = 1
 
 

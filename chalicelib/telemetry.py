@@ -22,6 +22,11 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "InferenceTime": ("Milliseconds", "Time of one session run."),
     "ImagesRejected": ("Count", "Images refused because of what they are."),
     "ProcessingErrors": ("Count", "Faults of a stage that will be tried again."),
+    "ModelInputsRemade": ("Count", "Prepared images that were made anew for another model."),
+    "ModelChoiceRejected": ("Count", "Reads of a models parameter that cannot be used."),
+    "ShadowAgreement": ("Count", "Images of which active and shadow model say the same."),
+    "ShadowDisagreement": ("Count", "Images of which they say something else."),
+    "ShadowFailures": ("Count", "Images that the shadow model had no answer for."),
     "DeadLetters": ("Count", "Messages given up and kept in the archive."),
 }
 

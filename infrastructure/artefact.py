@@ -69,9 +69,7 @@ from chalicelib.inference import classifier, package
 from PIL import Image
 telemetry.count("start", ProcessedImages=1)
 model = package.ModelPackage.installed("darkroom_model")
-wanted = model.description
-shape = render.ModelInputShape(width=wanted.input.width, height=wanted.input.height,
-    shortest_edge=wanted.resize.shortest_edge, filter=wanted.resize.filter)
+shape = model.description.input_shape()
 photo = io.BytesIO()
 Image.new("RGB", (320, 240), "teal").save(photo, "WEBP")
 decoder = decode.Decoder(limits.Limits(max_bytes=10**6, max_pixels=10**6, max_side=1000))

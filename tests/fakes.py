@@ -14,7 +14,7 @@ import msgspec
 from chalicelib.aws.idempotency_table import Claim, IdempotencyTable
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
-from chalicelib.aws.parameters import SecretParameter
+from chalicelib.aws.parameters import SecretParameter, WatchedParameter
 from chalicelib.aws.queues import Queue
 from chalicelib.errors import (
     IdempotencyInProgress,
@@ -157,7 +157,8 @@ class FakeImageTable(ImageTable):
         with self.trail.call("images.start"):
             row = self._row_of(message)
             startable = (*status.before(), status)
-            if row.attempt == message.attempt - 1 and row.status.failed:
+            again = row.status is Status.COMPLETED and message.model is not None
+            if row.attempt == message.attempt - 1 and (row.status.failed or again):
                 row = _retried(row, row.retry_from, now_ms)
             if row.attempt != message.attempt or row.status not in startable:
                 raise Superseded("over, or of another attempt")
@@ -250,12 +251,13 @@ class FakeImageTable(ImageTable):
                 raise Superseded("ended, or of another attempt")
             self._put(replace(row, last_error=fault, updated_at_ms=now_ms))
 
-    def retry(self, image: Image, status: Status, *, now_ms: int) -> Image:
+    def retry(self, image: Image, status: Status, *, now_ms: int, completed: bool = False) -> Image:
         with self.trail.call("images.retry"):
             row = self.rows.get(image.image_id)
             if not isinstance(row, Image):
                 raise ImageNotFound(image.image_id)
-            if row.attempt == image.attempt and row.status.failed:
+            again = completed and row.status is Status.COMPLETED
+            if row.attempt == image.attempt and (row.status.failed or again):
                 return self._put(_retried(row, status, now_ms))
             if row.attempt == image.attempt + 1:
                 return row
@@ -312,7 +314,7 @@ def _merged(known: Original, found: Original | None) -> Original:
 
 def _retried(row: Image, status: Status, now_ms: int) -> Image:
     conversion = row.conversion_status
-    if conversion is ConversionStatus.FAILED:
+    if row.status.failed and conversion is ConversionStatus.FAILED:
         wanted = row.wants(Output.FORMATS)
         conversion = ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
     return replace(
@@ -588,3 +590,15 @@ class FakeSecret(SecretParameter):
 
     def value(self) -> str:
         return self.parameters.setdefault(self.label, f"secret-{len(self.parameters)}-of-a-test")
+
+
+class FakeWatchedParameter[T](WatchedParameter[T]):
+    """A parameter that is set by hand; what it is set to must be good, or an error to raise."""
+
+    def __init__(self, known: T) -> None:
+        self.known: T | Exception = known
+
+    def value(self) -> T:
+        if isinstance(self.known, Exception):
+            raise self.known
+        return self.known

@@ -44,6 +44,7 @@ from chalicelib.images import (
 )
 from chalicelib.imaging.signature import ACCEPTED_TYPES, SIGNATURE_BYTES, media_type_of
 from chalicelib.messages import ImageMessage
+from chalicelib.models import is_reference
 from chalicelib.settings import Settings
 
 MAX_METADATA_BYTES = 2048
@@ -110,6 +111,7 @@ class ImagesApi:
     uploads: ObjectStore
     renditions: ObjectStore
     queue_of: Callable[[Status], Queue]
+    is_model: Callable[[str], bool]
     view: ImageView
     cursors: Cursors
     idempotency: Idempotency
@@ -153,8 +155,8 @@ class ImagesApi:
             },
         )
 
-    def retry(self, image_id: str) -> Answer:
-        """``POST /images/{image_id}/retry``.
+    def retry(self, image_id: str, *, model: str | None = None) -> Answer:
+        """``POST /images/{image_id}/retry``, with ``model`` also of a completed image.
 
         The message goes out before the row changes. Whichever comes first, the
         worker or the row, opens the attempt, so that a crash in between loses
@@ -162,11 +164,18 @@ class ImagesApi:
 
         Raises:
             ImageNotFound: There is no such image.
-            NotRetryable: Nothing failed.
+            NotRetryable: Nothing failed, or the image is still on its way.
+            InvalidRequest: There is no such model.
         """
         image = self._known(image_id)
-        if not image.status.failed or image.generation is None:
+        again = model is not None and image.status is Status.COMPLETED
+        if not (image.status.failed or again) or image.generation is None:
             raise NotRetryable(image.status)
+        if model is not None and not (is_reference(model) and self.is_model(model)):
+            raise InvalidRequest(
+                f"model must be default, or the NAME@VERSION of a model that is there, "
+                f"not {model[:140]!r}."
+            )
         status = image.retry_from
         self.queue_of(status).send(
             messages.encode(
@@ -175,10 +184,11 @@ class ImagesApi:
                     generation=image.generation,
                     attempt=image.attempt + 1,
                     queued_at_ms=now_ms(),
+                    model=model,
                 )
             )
         )
-        retried = self.images.retry(image, status, now_ms=now_ms())
+        retried = self.images.retry(image, status, now_ms=now_ms(), completed=again)
         return Answer(
             status=202,
             body={

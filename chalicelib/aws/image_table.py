@@ -132,8 +132,8 @@ class ImageTable:
     def start(self, message: ImageMessage, status: Status, *, now_ms: int) -> Image:
         """Begin, or begin again, the step that has this status while it runs.
 
-        A message one attempt ahead of a failed row carries a retry whose own
-        write was lost in a crash: it is made up for here.
+        A message one attempt ahead of a row that can be retried carries a retry
+        whose own write was lost in a crash: it is made up for here.
 
         Raises:
             Superseded: The step is over, or is not for this message any more.
@@ -266,23 +266,30 @@ class ImageTable:
             set_values={"last_error": fault},
         )
 
-    def retry(self, image: Image, status: Status, *, now_ms: int) -> Image:
+    def retry(self, image: Image, status: Status, *, now_ms: int, completed: bool = False) -> Image:
         """Open the next attempt of a failed image at the given status.
+
+        Args:
+            image: The row as it was read.
+            status: Where the work is taken up.
+            now_ms: Milliseconds since the Unix epoch.
+            completed: Whether a completed image is taken up again too: for another model.
 
         Raises:
             NotRetryable: Nothing failed, or someone else retried it first.
             ImageNotFound: It was deleted.
         """
         conversion: dict[str, Any] = {}
-        if image.conversion_status is ConversionStatus.FAILED:
+        if image.status.failed and image.conversion_status is ConversionStatus.FAILED:
             wanted = image.wants(Output.FORMATS)
             conversion["conversion_status"] = (
                 ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
             )
+        from_statuses = [*_FAILED_BY_STEP, *([Status.COMPLETED] if completed else [])]
         try:
             return self._writer.write(
                 image.image_id,
-                Attr("attempt").eq(image.attempt) & Attr("status").is_in(list(_FAILED_BY_STEP)),
+                Attr("attempt").eq(image.attempt) & Attr("status").is_in(from_statuses),
                 now_ms=now_ms,
                 status=status,
                 set_values={"attempt": image.attempt + 1, **conversion},
@@ -388,14 +395,15 @@ class ImageTable:
         """Open the attempt of a message whose retry lost its own write; whether that was so."""
         try:
             image = self.get(message.image_id)
+            completed = image.status is Status.COMPLETED and message.model is not None
             if (
-                not image.status.failed
+                not (image.status.failed or completed)
                 or image.attempt != message.attempt - 1
                 or image.generation != message.generation
                 or image.retry_from not in startable
             ):
                 return False
-            self.retry(image, image.retry_from, now_ms=now_ms)
+            self.retry(image, image.retry_from, now_ms=now_ms, completed=completed)
         except (ImageNotFound, NotRetryable):
             return False
         return True

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,13 @@ from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore
 from chalicelib.aws.queues import Queue
 from chalicelib.clock import elapsed_ms, now_ms
-from chalicelib.errors import ImageRejected, ObjectMissing, Superseded
+from chalicelib.errors import (
+    DarkroomError,
+    ImageNotFound,
+    ImageRejected,
+    ObjectMissing,
+    Superseded,
+)
 from chalicelib.images import (
     Failure,
     FocalPoint,
@@ -25,9 +31,11 @@ from chalicelib.images import (
 )
 from chalicelib.imaging.decode import Decoder, Header
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.render import model_input, to_ppm
 from chalicelib.imaging.renditions import OVERSAMPLING, Rendition, encoded, rendered
 from chalicelib.messages import ImageMessage
+from chalicelib.models import ModelInputShape
+from chalicelib.pipeline.models import Models
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -45,7 +53,7 @@ class Preprocess:
     renditions: ObjectStore
     inference_queue: Queue
     limits: Limits
-    shape: ModelInputShape
+    models: Models
     table: tuple[Rendition, ...]
     name: str = "preprocess"
 
@@ -59,7 +67,10 @@ class Preprocess:
             ServiceUnavailable: AWS did not answer; the message has to come again.
         """
         try:
-            self._prepare(message)
+            if message.remade:
+                self._remake(message)
+            else:
+                self._prepare(message)
         except Superseded as superseded:
             if superseded.gone:
                 # Deleted meanwhile, perhaps during an earlier try that died before it noticed.
@@ -81,13 +92,64 @@ class Preprocess:
                 facts, content_type=header.media_type, width=header.width, height=header.height
             )
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
-            picture = decoder.picture(body, at_least=self._decode_size(header, wanted))
+            shapes = self._shapes(message) if image.wants(Output.PREDICTIONS) else ()
+            picture = decoder.picture(body, at_least=_decode_size(header, (*shapes, *wanted)))
         except (ImageRejected, ObjectMissing) as error:
             self._reject(message, error, facts)
             return
         copies = self._store_renditions(message, picture, header, wanted, focal=image.focal_point)
-        pixels = to_ppm(model_input(picture, self.shape))
-        self._hand_on(message, image, pixels, facts, copies, started_ms=started_ms)
+        keys = self._store_model_inputs(message, picture, shapes)
+        self._hand_on(message, keys, facts, copies, started_ms=started_ms)
+
+    def _remake(self, message: ImageMessage) -> None:
+        """Make what another model wants to see, of an image that is past this step."""
+        try:
+            image = self.images.get(message.image_id)
+        except ImageNotFound:
+            raise Superseded(f"image {message.image_id} was deleted", gone=True) from None
+        same = (image.attempt, image.generation) == (message.attempt, message.generation)
+        if not same or image.status.final:
+            raise Superseded(f"image {message.image_id} is at {image.status} by now")
+        try:
+            body = self._fetch(image)
+            decoder = Decoder(self.limits)
+            shapes = self._shapes(message)
+            picture = decoder.picture(body, at_least=_decode_size(decoder.header(body), shapes))
+        except (ImageRejected, ObjectMissing) as error:
+            failure = Failure(code=error.code, message=error.public_message)
+            self.images.fail(message, Status.INFERENCE_FAILED, failure, now_ms=now_ms())
+            telemetry.count(self.name, ImagesRejected=1)
+            return
+        (key,) = self._store_model_inputs(message, picture, shapes)
+        self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
+        # The status stays; the write finds out whether the image was deleted meanwhile.
+        self.images.finish(
+            message, Status.PREPROCESSED, now_ms=now_ms(), timings_ms={}, model_input_key=key
+        )
+
+    def _shapes(self, message: ImageMessage) -> tuple[ModelInputShape, ...]:
+        """What the models want to see that will be asked: first the one whose answer counts."""
+        if message.model is not None:
+            return (self.models.find(message.model).description.input_shape(),)
+        shapes = [self.models.active().description.input_shape()]
+        try:
+            shadow = self.models.shadow(message.image_id)
+            if shadow is not None:
+                shapes.append(shadow.description.input_shape())
+        except DarkroomError as error:
+            telemetry.logger().warning("preprocess: nothing for the shadow: %s", error)
+        return tuple(dict.fromkeys(shapes))
+
+    def _store_model_inputs(
+        self, message: ImageMessage, picture: "PilImage", shapes: Iterable[ModelInputShape]
+    ) -> list[str]:
+        keys: list[str] = []
+        for shape in shapes:
+            key = model_input_key(message.image_id, message.generation, shape.fingerprint)
+            pixels = to_ppm(model_input(picture, shape))
+            self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
+            keys.append(key)
+        return keys
 
     def _fetch(self, image: Image) -> bytes:
         if image.source is None:
@@ -96,13 +158,6 @@ class Preprocess:
             # S3 told the size with the event: what is too large is not even fetched.
             self.limits.check_bytes(image.original.bytes)
         return self.uploads.get(image.source.key, version_id=image.source.version_id).body
-
-    def _decode_size(self, header: Header, wanted: Iterable[Rendition]) -> tuple[int, int]:
-        """Width and height that the largest of all outputs needs, in pixels of the original."""
-        size = (header.width, header.height)
-        scales = [self.shape.scale(*size), *(rendition.scale(*size) for rendition in wanted)]
-        least = min(OVERSAMPLING * max(scales), 1.0)
-        return (math.ceil(header.width * least), math.ceil(header.height * least))
 
     def _store_renditions(
         self,
@@ -146,8 +201,7 @@ class Preprocess:
     def _hand_on(
         self,
         message: ImageMessage,
-        image: Image,
-        pixels: bytes,
+        keys: Sequence[str],
         facts: Original,
         copies: dict[str, StoredCopy],
         *,
@@ -155,12 +209,8 @@ class Preprocess:
     ) -> None:
         """Objects first, then the next message, then the row: any of them may come twice."""
         status, key = Status.COMPLETED, None
-        if image.wants(Output.PREDICTIONS):
-            status, key = (
-                Status.PREPROCESSED,
-                model_input_key(message.image_id, message.generation),
-            )
-            self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
+        if keys:
+            status, key = Status.PREPROCESSED, keys[0]
             # From the message on, the image may be completed without this try's last write.
             self.images.describe(message, facts, copies, now_ms=now_ms())
             self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
@@ -183,3 +233,10 @@ class Preprocess:
             ProcessingTime=took_ms,
             TotalBytesProcessed=facts.bytes or 0,
         )
+
+
+def _decode_size(header: Header, outputs: Iterable[ModelInputShape | Rendition]) -> tuple[int, int]:
+    """Width and height that the largest of all outputs needs, in pixels of the original."""
+    scales = [output.scale(header.width, header.height) for output in outputs]
+    least = min(OVERSAMPLING * max(scales, default=1.0), 1.0)
+    return (math.ceil(header.width * least), math.ceil(header.height * least))

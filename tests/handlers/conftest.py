@@ -46,6 +46,13 @@ class RecordingBatch:
 
     def __init__(self) -> None:
         self.run = RecordingPart()
+        self.run_together = RecordingPart()
+
+
+class RecordingStage:
+    """A stage that works on messages together."""
+
+    together = object()
 
 
 class RecordingContainer:
@@ -56,7 +63,7 @@ class RecordingContainer:
         self.health_api = RecordingApi()
         self.ingest = RecordingPart()
         self.preprocess = object()
-        self.infer = object()
+        self.infer = RecordingStage()
         self.preprocessing_batch = RecordingBatch()
         self.inference_batch = RecordingBatch()
         self.bury = RecordingPart()

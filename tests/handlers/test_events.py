@@ -45,11 +45,11 @@ def test_each_queue_feeds_its_own_stage(client: Client, container: RecordingCont
     event = sqs_event(["a", "b"])
     client.lambda_.invoke("preprocess", event)
     client.lambda_.invoke("infer", event)
-    for batch, expected in (
-        (container.preprocessing_batch, container.preprocess),
-        (container.inference_batch, container.infer),
+    for run, expected in (
+        (container.preprocessing_batch.run, container.preprocess),
+        (container.inference_batch.run_together, container.infer.together),
     ):
-        ((fed, stage), _) = batch.run.calls[0]
+        ((fed, stage), _) = run.calls[0]
         assert fed == event
         assert stage() is expected
 

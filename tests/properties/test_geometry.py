@@ -7,7 +7,8 @@ from PIL import Image as Pillow
 
 from chalicelib.imaging.decode import Decoder
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.render import model_input, to_ppm
+from chalicelib.models import ModelInputShape
 from tests import images
 
 DECODER = Decoder(Limits(max_bytes=10**8, max_pixels=64_000_000, max_side=30_000))

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image as Pillow
 
-from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.render import model_input, to_ppm
+from chalicelib.models import ModelInputShape
 from tests import images
 
 SHAPE = ModelInputShape(width=128, height=128, shortest_edge=128, filter="bilinear")

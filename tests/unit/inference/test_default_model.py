@@ -4,18 +4,12 @@ from pathlib import Path
 
 from chalicelib.imaging.decode import Decoder
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.render import model_input, to_ppm
 from chalicelib.inference.classifier import Classifier
 from chalicelib.inference.package import ModelPackage
 
 PACKAGE = ModelPackage.installed("darkroom_model")
-DESCRIPTION = PACKAGE.description
-SHAPE = ModelInputShape(
-    width=DESCRIPTION.input.width,
-    height=DESCRIPTION.input.height,
-    shortest_edge=DESCRIPTION.resize.shortest_edge,
-    filter=DESCRIPTION.resize.filter,
-)
+SHAPE = PACKAGE.description.input_shape()
 # The card says 0.8435 with a plain Pillow preprocessing; 8-bit scores differ between processors.
 LEAST_TOP1 = 0.81
 LEAST_TOP5 = 0.96

@@ -13,7 +13,7 @@ from chalicelib.images import ConversionStatus, Image, Output, Status, model_inp
 from chalicelib.messages import ImageMessage
 from chalicelib.pipeline.bury import WORKER_LOST
 from tests.fakes import Tombstone, unavailable
-from tests.unit.pipeline.world import PHOTO, RENDITIONS, World, first_message, photo
+from tests.unit.pipeline.world import DEPLOYED, PHOTO, RENDITIONS, World, first_message, photo
 
 
 def queued(
@@ -30,7 +30,8 @@ def test_a_photo_becomes_a_model_input_and_a_message(world: World) -> None:
     message = first_message(image)
     world.preprocess(message)
     row = world.row(image.image_id)
-    key = model_input_key(image.image_id, image.generation or "")
+    recipe = DEPLOYED.description.input_shape().fingerprint
+    key = model_input_key(image.image_id, image.generation or "", recipe)
     assert row.status is Status.PREPROCESSED
     assert row.model_input_key == key
     assert world.uploads.objects[key].startswith(b"P6\n8 8\n255\n")

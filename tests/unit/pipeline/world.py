@@ -3,10 +3,11 @@
 import io
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote_plus
 
+import msgspec
 from PIL import Image as Pillow
 
 from chalicelib import messages
@@ -28,13 +29,16 @@ from chalicelib.images import (
 )
 from chalicelib.imaging import renditions
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.render import ModelInputShape
 from chalicelib.inference.classifier import Classifier
+from chalicelib.inference.package import ModelPackage
 from chalicelib.messages import ImageMessage
+from chalicelib.models import DEFAULT, ModelChoice, model_key
 from chalicelib.pipeline.bury import Bury
 from chalicelib.pipeline.infer import Infer
 from chalicelib.pipeline.ingest import Ingest
+from chalicelib.pipeline.models import Models
 from chalicelib.pipeline.preprocess import Preprocess
+from chalicelib.pipeline.shadow import Shadow
 from chalicelib.settings import Settings
 from tests.fakes import (
     Crash,
@@ -43,6 +47,7 @@ from tests.fakes import (
     FakeObjectStore,
     FakeQueue,
     FakeSecret,
+    FakeWatchedParameter,
     Trail,
 )
 
@@ -50,7 +55,11 @@ BUCKET = "uploads-bucket"
 # One is enough to see where its file and its record go.
 RENDITIONS = renditions.parse("small 4 3 letterbox #ffffff png")
 PREDICTION = Prediction(
-    classes=("ship", "truck"), probabilities=(0.7, 0.2), model_name="test", model_version="1"
+    classes=("ship", "truck"),
+    probabilities=(0.7, 0.2),
+    model_name="test",
+    model_version="1",
+    model_sha256="0" * 64,
 )
 SETTINGS = Settings(
     stage="test",
@@ -76,18 +85,57 @@ def photo(colour: str = "teal", *, size: tuple[int, int] = (40, 30), kind: str =
 PHOTO = photo()
 
 
-class FakeClassifier(Classifier):
-    """Says the same of every picture of the right size; ``seen`` holds what it was shown."""
+def model_json(reference: str, *, side: int = 8) -> bytes:
+    """A description of a model that takes squares of this many pixels."""
+    name, _, version = reference.partition("@")
+    return msgspec.json.encode(
+        {
+            "name": name,
+            "version": version,
+            "input": {"width": side, "height": side},
+            "resize": {"rule": "shortest_edge", "shortest_edge": side + 1},
+            "output": {"softmax": True},
+        }
+    )
 
-    def __init__(self, side: int = 8) -> None:
+
+def package_of(reference: str, *, side: int = 8) -> ModelPackage:
+    """A package without a graph, for a `FakeClassifier`."""
+    files = {"model.json": model_json(reference, side=side), "labels.txt": b"ship\ntruck\n"}
+    return ModelPackage.open(reference, files.__getitem__)
+
+
+# What the world's deployment carries.
+DEPLOYED = package_of("test@1")
+
+
+class FakeClassifier(Classifier):
+    """Says the same of every picture of the right size; ``seen`` holds what it was shown.
+
+    ``fault`` is raised instead; ``batches`` tells how many went through at once.
+    """
+
+    def __init__(
+        self, side: int = 8, *, prediction: Prediction = PREDICTION, fault: Exception | None = None
+    ) -> None:
         self.seen: list[bytes] = []
+        self.batches: list[int] = []
+        self.fault = fault
+        self.prediction = prediction
         self._header = f"P6\n{side} {side}\n255\n".encode()
 
-    def predict(self, ppm: bytes) -> Prediction:
+    def check(self, ppm: bytes) -> None:
         if not ppm.startswith(self._header):
             raise ModelInputMismatch("The prepared image is of another size.")
-        self.seen.append(ppm)
-        return PREDICTION
+
+    def predict_batch(self, ppms: Sequence[bytes]) -> list[Prediction]:
+        if self.fault is not None:
+            raise self.fault
+        for ppm in ppms:
+            self.check(ppm)
+        self.seen += ppms
+        self.batches.append(len(ppms))
+        return [self.prediction] * len(ppms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +180,11 @@ class World:
         self.inference_queue = FakeQueue(self.trail, label="inference")
         self.claims = FakeIdempotencyTable(self.trail)
         self.classifier = FakeClassifier()
+        self.classifiers = {"test@1": self.classifier}
+        self.choice = FakeWatchedParameter(ModelChoice())
+        self.models = Models(
+            deployed={DEFAULT: lambda: DEPLOYED}, uploads=self.uploads, choice=self.choice
+        )
         self.ingest = Ingest(
             images=self.images,
             uploads=self.uploads,
@@ -143,14 +196,21 @@ class World:
             renditions=self.renditions,
             inference_queue=self.inference_queue,
             limits=Limits(max_bytes=max_bytes, max_pixels=10_000, max_side=1000),
-            shape=ModelInputShape(width=8, height=8, shortest_edge=9, filter="bilinear"),
+            models=self.models,
             table=RENDITIONS,
         )
         self.infer = Infer(
             images=self.images,
             uploads=self.uploads,
             renditions=self.renditions,
-            classifier=self.classifier,
+            preprocessing_queue=self.preprocessing_queue,
+            models=self.models,
+            classifier_of=self.classifier_of,
+            shadow=Shadow(
+                uploads=self.uploads, models=self.models, classifier_of=self.classifier_of
+            ),
+            # One after the other, so that a call's number is always that of the same call.
+            lanes=1,
         )
         self.bury = Bury(images=self.images, archive=self.uploads)
         self.api = ImagesApi(
@@ -159,6 +219,7 @@ class World:
             uploads=self.uploads,
             renditions=self.renditions,
             queue_of=self.queue_of,
+            is_model=self.models.has,
             view=ImageView(renditions=self.renditions, link_seconds=60),
             cursors=Cursors(secret=FakeSecret().value),
             idempotency=Idempotency(table=self.claims, new_id=new_image_id),
@@ -169,6 +230,24 @@ class World:
         if status is Status.PREPROCESSED:
             return self.inference_queue
         return self.preprocessing_queue
+
+    def classifier_of(self, package: ModelPackage) -> FakeClassifier:
+        """The classifier that stands for a package's."""
+        return self.classifiers[package.description.reference]
+
+    def publish(self, reference: str, *, side: int = 8, says: str = "ship") -> FakeClassifier:
+        """Put a model into the bucket; the classifier that stands for it."""
+        name, _, version = reference.partition("@")
+        self.store(model_key(reference, "model.json"), model_json(reference, side=side))
+        self.store(model_key(reference, "labels.txt"), b"ship\ntruck\n")
+        classifier = FakeClassifier(
+            side,
+            prediction=replace(
+                PREDICTION, classes=(says, "other"), model_name=name, model_version=version
+            ),
+        )
+        self.classifiers[reference] = classifier
+        return classifier
 
     @property
     def results(self) -> dict[str, bytes]:
