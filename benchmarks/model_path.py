@@ -114,12 +114,12 @@ def inference_line(ppm: bytes, rounds: int) -> str:
     classifier = Classifier(package=_PACKAGE, threads=1)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(_PACKAGE.graph, options, providers=["CPUExecutionProvider"])
-    tensor = np.zeros((1, 3, _INPUT.height, _INPUT.width), np.float32)
+    session = ort.InferenceSession(_PACKAGE.graph(), options, providers=["CPUExecutionProvider"])
+    tensor = np.zeros((1, 3, _SHAPE.height, _SHAPE.width), np.float32)
     cost = measured(
         {
             "ours": lambda: classifier.predict(ppm),
-            "bare": lambda: session.run([_PACKAGE.description.output.name], {_INPUT.name: tensor}),
+            "bare": lambda: session.run(None, {session.get_inputs()[0].name: tensor}),
         },
         rounds,
     )

@@ -12,11 +12,12 @@ import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image as Pillow
 
 from chalicelib.imaging.render import to_ppm
 from chalicelib.inference.classifier import Classifier
+from chalicelib.inference.graph import tensor_of
 from chalicelib.inference.package import ModelPackage
-from PIL import Image as Pillow
 
 LABELS = ("first", "second", "third")
 _TYPES = {
@@ -57,7 +58,7 @@ def graph(
         flat_batch: A batch that is written into a reshape, whatever the first dimension says.
         open_classes: Whether the graph keeps the number of its classes to itself.
     """
-    shape = [batch, 3, height, width] if layout == "NCHW" else [batch, height, width, 3]
+    shape: list[Any] = [batch, 3, height, width] if layout == "NCHW" else [batch, height, width, 3]
     axes = [2, 3] if layout == "NCHW" else [1, 2]
     nodes = [helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT)]
     constants = [numpy_helper.from_array(np.array(axes, np.int64), "axes")]
@@ -75,7 +76,7 @@ def graph(
         nodes.append(helper.make_node("Reshape", [last, "long"], ["lengthened"]))
         last = "lengthened"
     nodes += [helper.make_node("Identity", [last], [name]) for name in outputs]
-    classes: Side = "classes" if open_classes else 3
+    classes: Any = "classes" if open_classes else 3
     made = helper.make_graph(
         nodes,
         "means",
@@ -93,7 +94,7 @@ def graph(
 
 def two_inputs() -> bytes:
     """A graph that wants something else beside the pixels."""
-    shape = ["n", 3, 4, 6]
+    shape: list[str | int | None] = ["n", 3, 4, 6]
     made = helper.make_graph(
         [helper.make_node("Add", ["pixels", "more"], ["scores"])],
         "two",
@@ -151,8 +152,6 @@ def scores(
     made: Classifier, colour: tuple[int, int, int], *, size: tuple[int, int] = (6, 4)
 ) -> list[float]:
     """What a graph says of a picture of one colour, in the order of its channels."""
-    from chalicelib.inference.graph import tensor_of
-
     picture = Pillow.new("RGB", size, colour)
     pixels = np.asarray(picture)[np.newaxis]
     return [float(value) for value in made.graph.scores(tensor_of(pixels, made.graph))[0]]

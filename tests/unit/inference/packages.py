@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 COMMITTED = Path(__file__).resolve().parents[3] / "vendor" / "darkroom_model"
 FILES = ("model.json", "labels.txt", "model.onnx")
 

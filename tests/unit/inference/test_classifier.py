@@ -3,20 +3,19 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from msgspec import UNSET
 from PIL import Image as Pillow
 
 from chalicelib.errors import ModelError, ModelInputMismatch
 from chalicelib.imaging.render import to_ppm
 from chalicelib.inference.classifier import TOP_CLASSES, Classifier, Classifiers
+from chalicelib.inference.description import known
 from chalicelib.inference.graph import softmax, tensor_of
 from chalicelib.inference.package import ModelPackage
 from tests.unit.inference import packages
 
 PACKAGE = ModelPackage.installed("darkroom_model")
 SIDE = 128
-RULE = PACKAGE.description.normalise
-assert RULE is not UNSET
+RULE = known(PACKAGE.description.normalise, "normalise")
 
 
 @pytest.fixture(scope="module")
