@@ -10,15 +10,43 @@ TRAINING_VENV := .venv-training
 STAGE ?= dev
 
 export PORT AWS_PORT SAMPLES
+# A folder for most, NAME@VERSION for those that speak of a model in the bucket.
+MODEL ?=
 
 ##@ Use
 .PHONY: run
-run: $(VENV)/.run  ## The whole service on this machine; PORT=8000 AWS_PORT=4566 SAMPLES=1
-	@exec $(PYTHON) -m local.run
+run: $(VENV)/.run  ## The whole service on this machine; PORT=8000 AWS_PORT=4566 SAMPLES=1 MODEL=folder
+	@MODEL="$(MODEL)" exec $(PYTHON) -m local.run
 
 .PHONY: package
-package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; STAGE=dev
-	@$(PYTHON) -m infrastructure.package $(STAGE) build/$(STAGE)
+package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; STAGE=dev MODEL=folder
+	@$(PYTHON) -m infrastructure.package $(STAGE) build/$(STAGE) $(if $(MODEL),--model "$(MODEL)")
+
+# --- Models: docs/models.md
+
+.PHONY: model-check
+model-check: $(VENV)/.run  ## Try a model out, print its model.json completed; MODEL=folder
+	@$(PYTHON) -m operations.models check "$(MODEL)"
+
+.PHONY: model-layer
+model-layer: $(VENV)/.run  ## The Lambda layer of a model in build/model-layer.zip; MODEL=folder
+	@$(PYTHON) -m infrastructure.model_layer "$(MODEL)" build/model-layer.zip
+
+.PHONY: model-publish
+model-publish: $(VENV)/.run  ## Put a model into a stage's bucket; MODEL=folder STAGE=local
+	@PYTHONPATH=vendor $(PYTHON) -m operations.models publish "$(MODEL)" $(OPERATED)
+
+.PHONY: model-use
+model-use: $(VENV)/.run  ## Choose a stage's models; MODEL=NAME@VERSION SHADOW=NAME@VERSION SHARE=0.1
+	@PYTHONPATH=vendor $(PYTHON) -m operations.models use "$(MODEL)" $(OPERATED) \
+		--shadow "$(SHADOW)" $(if $(SHARE),--share $(SHARE))
+
+.PHONY: reclassify
+reclassify: $(VENV)/.run  ## Ask a model about images that another answered for; MODEL=NAME@VERSION
+	@PYTHONPATH=vendor exec $(PYTHON) -m operations.reclassify "$(MODEL)" $(OPERATED)
+
+# Without STAGE these work on the local run.
+OPERATED = --stage $(if $(filter command,$(origin STAGE)),$(STAGE),local) --aws-port "$(AWS_PORT)"
 
 .PHONY: train
 train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of two cores)

@@ -1,0 +1,1 @@
+"""What an operator runs against a stage: nothing of it ships to Lambda."""
