@@ -254,7 +254,7 @@ def test_a_completed_image_is_asked_again_of_a_model_with_another_input(world: W
     image_id = world.completed()
     other = world.publish("other@2", side=12, says="truck")
     answer = world.api.retry(image_id, model="other@2")
-    assert (answer.status, answer.body["attempts"]) == (202, 2)  # type: ignore[index]
+    assert (answer.status, answer.body["attempts"]) == (202, 2)
     world.work()
     row = world.row(image_id)
     assert (row.status, row.attempt, row.prediction) == (Status.COMPLETED, 2, other.prediction)
