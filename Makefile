@@ -7,6 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TRAINING_VENV := .venv-training
+BENCH_INFERENCE_VENV := .venv-bench-inference
+LAMBDA_VENV := .venv-lambda
 STAGE ?= dev
 
 export PORT AWS_PORT SAMPLES
@@ -55,6 +57,15 @@ train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of tw
 .PHONY: bench
 bench: $(VENV)/.run  ## What one image costs, against the naive way; ARGS="--photos FOLDER"
 	@PYTHONPATH=vendor $(PYTHON) -m benchmarks.model_path $(ARGS)
+
+.PHONY: bench-inference
+bench-inference: $(BENCH_INFERENCE_VENV)/.made  ## Our inference against its limit and against servers; ARGS="--photos FOLDER"
+	@PYTHONPATH=vendor exec $(BENCH_INFERENCE_VENV)/bin/python -m benchmarks.inference $(ARGS)
+
+.PHONY: bench-cold-start
+bench-cold-start: $(VENV)/.run $(LAMBDA_VENV)/.made  ## What a first call of each packaged function costs; ARGS="--rounds 9"
+	@$(PYTHON) -m infrastructure.package prod build/check
+	@exec $(PYTHON) -m benchmarks.cold_start build/check --runtime $(LAMBDA_VENV)/bin/python $(ARGS)
 
 ##@ Change
 .PHONY: test
@@ -126,4 +137,21 @@ $(TRAINING_VENV)/.train: training/requirements.txt
 		rm -rf $(TRAINING_VENV) && "$$python" -m venv $(TRAINING_VENV)
 	@$(TRAINING_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r training/requirements.txt
+	@touch $@
+
+# The servers that we are compared with, and both sides' libraries.
+$(BENCH_INFERENCE_VENV)/.made: $(VENV)/.made benchmarks/inference/requirements.txt requirements.txt
+	@echo "Installing the servers to compare with (once, about a minute)"
+	@rm -rf $(BENCH_INFERENCE_VENV) && $(PYTHON) -m venv $(BENCH_INFERENCE_VENV)
+	@$(BENCH_INFERENCE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/inference/requirements.txt
+	@$(BENCH_INFERENCE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps scikit-image==0.26.0
+	@touch $@
+
+# What Lambda's own runtime holds, and nothing else: what a package lacks must not be found there.
+$(LAMBDA_VENV)/.made: $(VENV)/.made benchmarks/lambda-runtime.txt
+	@rm -rf $(LAMBDA_VENV) && $(PYTHON) -m venv $(LAMBDA_VENV)
+	@$(LAMBDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/lambda-runtime.txt
 	@touch $@
