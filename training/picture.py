@@ -62,7 +62,7 @@ def write_confusion(matrix: NDArray[np.int64], labels: Sequence[str], path: Path
     Raises:
         OSError: it cannot be written.
     """
-    draw_confusion(matrix, labels).quantize(64).save(path, optimize=True)
+    draw_confusion(matrix, labels).quantize(256).save(path, optimize=True)
 
 
 def _draw_cell(
