@@ -20,9 +20,9 @@ from chalicelib.errors import ModelError
 from chalicelib.inference.description import Dtype, Layout, ModelDescription, check, known
 from chalicelib.inference.package import DESCRIPTION_FILE, GRAPH_FILE, LABELS_FILE, ModelPackage
 
-# How many images go through the graph at once. Measured on one core (docs/benchmarks.md): the
-# default model takes 1.40 ms an image alone, 1.28 in twos, 1.22 in fours, 1.20 in eights, 1.18 in
-# sixteens; memory grows with each.
+# How many images go through the graph at once. One core, the default model, measured by
+# benchmarks/session_options.py: 1.40 ms an image alone, 1.28 in twos, 1.22 in fours, 1.20 in
+# eights, 1.18 in sixteens; memory grows with each.
 LARGEST_BATCH = 8
 
 _DTYPES: Mapping[str, Dtype] = {

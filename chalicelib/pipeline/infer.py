@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import msgspec
 
@@ -97,8 +98,11 @@ class Infer:
             {place: entry for place, entry in enumerate(begun) if isinstance(entry, Begun)}
         )
         settled = self._overlapping(self._settle, list(answers.values()))
-        for place, error in zip(answers, settled, strict=True):
-            outcomes[place] = error
+        for place, entry in zip(answers, settled, strict=True):
+            outcomes[place] = entry if isinstance(entry, Exception) else None
+        took_ms = [entry for entry in settled if isinstance(entry, int)]
+        if took_ms:
+            telemetry.count(self.name, ProcessedImages=[1] * len(took_ms), ProcessingTime=took_ms)
         self.shadow(
             (answer.begun.message, answer.prediction)
             for place, answer in answers.items()
@@ -160,16 +164,18 @@ class Infer:
             for place, prediction in zip(usable, predictions, strict=True)
         }
 
-    def _settle(self, answer: Answered | Begun | Exception) -> None:
+    def _settle(self, answer: Answered | Begun | Exception) -> int | None:
+        """Publish an answer; the milliseconds that the image took, None where it has none."""
         match answer:
             case Exception():
                 raise answer
             case Begun():
                 with self._cleaning(answer.message):
                     self._have_remade(answer)
+                return None
             case Answered():
                 with self._cleaning(answer.begun.message):
-                    self._publish(answer.begun, answer.prediction)
+                    return self._publish(answer.begun, answer.prediction)
 
     def _have_remade(self, begun: Begun) -> None:
         """Send an image back for what this model wants to see: the model was changed since it
@@ -186,7 +192,7 @@ class Infer:
         self.preprocessing_queue.send(messages.encode(again))
         telemetry.count(self.name, ModelInputsRemade=1)
 
-    def _publish(self, begun: Begun, prediction: Prediction) -> None:
+    def _publish(self, begun: Begun, prediction: Prediction) -> int:
         """Objects first, then the row: who reads "completed" can read the document."""
         message = begun.message
         key = results_key(message.image_id, message.generation, begun.package.description.reference)
@@ -216,7 +222,7 @@ class Infer:
             prediction=prediction,
             results_key=key,
         )
-        telemetry.count(self.name, ProcessedImages=1, ProcessingTime=took_ms)
+        return took_ms
 
     @contextmanager
     def _cleaning(self, message: ImageMessage) -> Iterator[None]:
@@ -245,5 +251,11 @@ class Infer:
 
         if self.lanes == 1 or len(entries) <= 1:
             return [tried(entry) for entry in entries]
-        with ThreadPoolExecutor(max_workers=min(self.lanes, len(entries))) as pool:
-            return list(pool.map(tried, entries))
+        return list(self._pool.map(tried, entries))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Kept, for making threads costs as much as it saves. boto3's clients may be shared by
+        threads; of a table resource only the client behind it is used.
+        """
+        return ThreadPoolExecutor(max_workers=self.lanes, thread_name_prefix=self.name)
