@@ -236,7 +236,9 @@ class Preprocess:
 
 
 def _decode_size(header: Header, outputs: Iterable[ModelInputShape | Rendition]) -> tuple[int, int]:
-    """Width and height that the largest of all outputs needs, in pixels of the original."""
+    """Width and height that the largest of all outputs needs, in pixels of the original. Where
+    nothing is to be made, the least that still tells whether the file can be decoded.
+    """
     scales = [output.scale(header.width, header.height) for output in outputs]
-    least = min(OVERSAMPLING * max(scales, default=1.0), 1.0)
-    return (math.ceil(header.width * least), math.ceil(header.height * least))
+    least = min(OVERSAMPLING * max(scales, default=0.0), 1.0)
+    return (max(math.ceil(header.width * least), 1), max(math.ceil(header.height * least), 1))
