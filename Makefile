@@ -65,7 +65,7 @@ bench-inference: $(BENCH_INFERENCE_VENV)/.made  ## Our inference against its lim
 .PHONY: bench-cold-start
 bench-cold-start: $(VENV)/.run $(LAMBDA_VENV)/.made  ## What a first call of each packaged function costs; ARGS="--rounds 9"
 	@$(PYTHON) -m infrastructure.package prod build/check
-	@exec $(PYTHON) -m benchmarks.cold_start build/check --runtime $(LAMBDA_VENV)/bin/python $(ARGS)
+	@PYTHONPATH=vendor exec $(PYTHON) -m benchmarks.cold_start build/check --runtime $(LAMBDA_VENV)/bin/python $(ARGS)
 
 ##@ Change
 .PHONY: test
@@ -150,8 +150,8 @@ $(BENCH_INFERENCE_VENV)/.made: $(VENV)/.made benchmarks/inference/requirements.t
 	@touch $@
 
 # What Lambda's own runtime holds, and nothing else: what a package lacks must not be found there.
-$(LAMBDA_VENV)/.made: $(VENV)/.made benchmarks/lambda-runtime.txt
+$(LAMBDA_VENV)/.made: $(VENV)/.made benchmarks/cold_start/runtime.txt
 	@rm -rf $(LAMBDA_VENV) && $(PYTHON) -m venv $(LAMBDA_VENV)
 	@$(LAMBDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		-r benchmarks/lambda-runtime.txt
+		-r benchmarks/cold_start/runtime.txt
 	@touch $@

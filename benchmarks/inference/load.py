@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import Any
@@ -55,14 +56,11 @@ def ask(address: Address, photos: Mapping[str, bytes]) -> dict[str, Any]:
         ValueError: It answered with an error.
     """
     headers, bodies = _requests(address, photos)
-    connection = _connection(address)
-    try:
+    with closing(_connection(address)) as connection:
         return {
             name: json.loads(_post(connection, address, headers, body))
             for name, body in zip(photos, bodies, strict=True)
         }
-    finally:
-        connection.close()
 
 
 def send(
@@ -75,12 +73,11 @@ def send(
         latencies_ms: list[float] = []
         # Each begins elsewhere, so that the photos come mixed.
         own: Iterator[bytes] = islice(cycle(bodies), number, None)
-        connection = _connection(address)
-        while time.perf_counter() < until:
-            before = time.perf_counter()
-            _post(connection, address, headers, next(own))
-            latencies_ms.append((time.perf_counter() - before) * 1000)
-        connection.close()
+        with closing(_connection(address)) as connection:
+            while time.perf_counter() < until:
+                before = time.perf_counter()
+                _post(connection, address, headers, next(own))
+                latencies_ms.append((time.perf_counter() - before) * 1000)
         return latencies_ms
 
     started = time.perf_counter()
