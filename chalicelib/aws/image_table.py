@@ -392,9 +392,14 @@ class ImageTable:
     def _make_up_for_retry(
         self, message: ImageMessage, startable: list[Status], *, now_ms: int
     ) -> bool:
-        """Open the attempt of a message whose retry lost its own write; whether that was so."""
+        """Open the attempt of a message whose retry has not written it, or not yet; whether the
+        attempt is open now.
+        """
         try:
             image = self.get(message.image_id)
+            if (image.attempt, image.generation) == (message.attempt, message.generation):
+                # The retry's own write came in between: the refusal was of the row before it.
+                return image.status in startable
             completed = image.status is Status.COMPLETED and message.model is not None
             if (
                 not (image.status.failed or completed)

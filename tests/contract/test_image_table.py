@@ -776,6 +776,32 @@ class TestInDynamoDb:
         }
         assert TOMBSTONE_SECONDS > 18 * 24 * 3600
 
+    @pytest.mark.parametrize("ended", [Status.INFERENCE_FAILED, Status.COMPLETED])
+    def test_a_worker_that_a_retrys_own_write_overtakes_starts_all_the_same(
+        self, edges: Edges, real: ImageTable, ended: Status
+    ) -> None:
+        """The message goes out before the row changes, and found it changed at its second look:
+        it was dropped, and the image stood still for ever.
+        """
+        image = at_status(real, ended)
+        message = replace(message_for(image, attempt=2), model="m@1")
+        events = edges.clients.table("any").meta.client.meta.events
+        written: list[Image] = []
+
+        def overtake(**_: object) -> None:
+            # Between the refusal of the worker's write and its look at the row.
+            if not written:
+                written.append(image)
+                real.retry(image, Status.PREPROCESSED, now_ms=20, completed=True)
+
+        events.register("before-call.dynamodb.GetItem", overtake)
+        try:
+            started = real.start(message, Status.INFERENCING, now_ms=21)
+        finally:
+            events.unregister("before-call.dynamodb.GetItem", overtake)
+        assert written
+        assert (started.status, started.attempt) == (Status.INFERENCING, 2)
+
     def test_a_removal_that_an_upload_overtakes_knows_of_the_upload(
         self, edges: Edges, real: ImageTable
     ) -> None:
