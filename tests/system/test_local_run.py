@@ -133,21 +133,24 @@ def test_a_run_with_a_model_of_ones_own_answers_with_it(
 ) -> None:
     graphs.package(tmp_path, graphs.graph(width=30, height=20))
     port, aws_port = ports
-    run = Run(samples=True, port=port, aws_port=aws_port, model=tmp_path).until_ready()
-    items = httpx.get(f"{run.url}/images").json()["items"]
-    assert {(item["model"]["name"], item["model"]["version"]) for item in items} == {("means", "1")}
-    assert {item["top_prediction"] for item in items} <= set(graphs.LABELS)
-    asked = httpx.post(
-        f"{run.url}/images/{items[0]['image_id']}/retry", params={"model": "darkroom-32@1.0.0"}
-    )
-    assert asked.status_code == 202, "the built-in model is still there"
+    run = Run(samples=True, port=port, aws_port=aws_port, model=tmp_path)
+    try:
+        run.until_ready()
+        items = httpx.get(f"{run.url}/images").json()["items"]
+        named = {(item["model"]["name"], item["model"]["version"]) for item in items}
+        assert named == {("means", "1")}
+        assert {item["top_prediction"] for item in items} <= set(graphs.LABELS)
+        address = f"{run.url}/images/{items[0]['image_id']}"
+        asked = httpx.post(f"{address}/retry", params={"model": "darkroom-32@1.0.0"})
+        assert asked.status_code == 202, "the built-in model is still there"
 
-    def answered() -> bool:
-        image = httpx.get(f"{run.url}/images/{items[0]['image_id']}").json()
-        return bool(image["status"] == "completed" and image["model"]["name"] == "darkroom-32")
+        def answered() -> bool:
+            image = httpx.get(address).json()
+            return bool(image["status"] == "completed" and image["model"]["name"] == "darkroom-32")
 
-    eventually(answered, seconds=60, what="the built-in model has answered")
-    assert run.stop(signal.SIGINT) == 0
+        eventually(answered, seconds=60, what="the built-in model has answered")
+    finally:
+        assert run.stop(signal.SIGINT) == 0
 
 
 def test_a_model_that_cannot_be_used_is_one_clear_sentence(
