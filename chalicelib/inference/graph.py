@@ -133,15 +133,15 @@ def completed(description: ModelDescription, session: ort.InferenceSession) -> M
         ModelError: The graph contradicts a field, or leaves one open that is left out.
     """
     inputs = session.get_inputs()
-    (node, *more) = inputs
     given = description.input
     names = [entry.name for entry in inputs]
-    if more or given.name not in (names[0], msgspec.UNSET):
+    if len(names) != 1 or given.name not in (names[0], msgspec.UNSET):
         wanted = "left out" if isinstance(given.name, UnsetType) else repr(given.name)
         raise ModelError(
             f"The field input.name is {wanted}, but the graph's inputs are {sorted(names)}; "
             "a classifier takes one."
         )
+    (node,) = inputs
     if node.type not in _DTYPES:
         raise ModelError(
             f"The graph's input is {node.type}; input.dtype may be {', '.join(_DTYPES.values())}."

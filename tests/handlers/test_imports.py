@@ -41,6 +41,7 @@ def loaded_after(statement: str) -> set[str]:
     [
         ("import app", set()),
         ("import app; app.container.images_api; app.container.health_api", {"boto3"}),
+        ("import app; app.container.models.find('default')", {"boto3"}),
         ("import app; app.container.ingest", {"boto3"}),
         ("import app; app.container.bury", {"boto3"}),
         ("import app; app.container.preprocess", {"boto3", "PIL"}),

@@ -110,6 +110,20 @@ def two_inputs() -> bytes:
     return body
 
 
+def no_input() -> bytes:
+    """A graph that looks at nothing."""
+    made = helper.make_graph(
+        [helper.make_node("Identity", ["constant"], ["scores"])],
+        "none",
+        [],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(np.ones((1, 3), np.float32), "constant")],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    body: bytes = model.SerializeToString()
+    return body
+
+
 DESCRIPTION: Mapping[str, Any] = {
     "name": "means",
     "version": "1",

@@ -108,13 +108,14 @@ def test_what_the_graph_contradicts_is_told_when_it_is_loaded_with_the_field(
     [
         (graphs.graph(dtype="int64"), r"tensor\(int64\); input\.dtype may be"),
         (graphs.two_inputs(), r"input\.name is left out.*\['more', 'pixels'\]"),
+        (graphs.no_input(), r"input\.name is left out.*inputs are \[\]"),
         (graphs.graph(outputs=("a", "b")), r"output\.name is left out.*\['a', 'b'\]"),
         (graphs.graph(softmax=True), r"output\.softmax is false.*sums up to 1"),
         (graphs.graph(width=3), r"input\.layout is left out.*does not tell it"),
         (graphs.graph(operator="NoSuchOperator"), r"model\.onnx cannot be loaded: .*NoSuchOp"),
         (graphs.graph(flat_batch=5), r"model\.onnx|cannot be run"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_a_graph_that_cannot_be_used_is_told_when_it_is_loaded(
     tmp_path: Path, body: bytes, named: str
