@@ -78,8 +78,10 @@ def delete_image(image_id: str) -> Response:
 
 @app.route("/images/{image_id}/retry", methods=["POST"], content_types=["*/*"])
 def retry_image(image_id: str) -> Response:
-    """Take up a failed image again."""
-    return respond(lambda _: container.images_api.retry(image_id))
+    """Take up a failed image again, or any that has ended with another model."""
+    return respond(
+        lambda request: container.images_api.retry(image_id, model=request.query.get("model"))
+    )
 
 
 # --- Parcels ----------------------------------------------------------------------------------
@@ -221,7 +223,7 @@ def preprocess(event: SQSEvent) -> None:
 )
 def infer(event: SQSEvent) -> None:
     """Prepared images: known to be good, and cheaper together."""
-    container.inference_batch.run(event.to_dict(), lambda: container.infer)
+    container.inference_batch.run_together(event.to_dict(), lambda: container.infer.together)
 
 
 @app.on_sqs_message(queue=resource_name(STAGE, "conversion"), batch_size=1, name="optimise")

@@ -18,7 +18,7 @@ from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.mailer import Mailer
 from chalicelib.aws.notification_table import NotificationTable, SendingBrokeOff
 from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
-from chalicelib.aws.parameters import SecretParameter
+from chalicelib.aws.parameters import SecretParameter, WatchedParameter
 from chalicelib.aws.parcel_index import ParcelIndex
 from chalicelib.aws.queues import Queue
 from chalicelib.aws.suppression_table import SuppressionTable
@@ -171,8 +171,10 @@ class FakeImageTable(ImageTable):
         with self.trail.call("images.start"):
             row = self._row_of(message)
             startable = (*status.before(), status)
-            if row.attempt == message.attempt - 1 and row.status.failed:
-                row = _retried(row, row.retry_from, now_ms)
+            again = row.status is Status.COMPLETED and message.model is not None
+            if row.attempt == message.attempt - 1 and (row.status.failed or again):
+                status_then = Status.PREPROCESSED if again else row.retry_from
+                row = _retried(row, status_then, now_ms)
             if row.attempt != message.attempt or row.status not in startable:
                 raise Superseded("over, or of another attempt")
             return self._put(
@@ -265,12 +267,13 @@ class FakeImageTable(ImageTable):
                 raise Superseded("ended, or of another attempt")
             self._put(replace(row, last_error=fault, updated_at_ms=now_ms))
 
-    def retry(self, image: Image, status: Status, *, now_ms: int) -> Image:
+    def retry(self, image: Image, status: Status, *, now_ms: int, completed: bool = False) -> Image:
         with self.trail.call("images.retry"):
             row = self.rows.get(image.image_id)
             if not isinstance(row, Image):
                 raise ImageNotFound(image.image_id)
-            if row.attempt == image.attempt and row.retryable:
+            again = completed and row.status is Status.COMPLETED
+            if row.attempt == image.attempt and (row.retryable or again):
                 return self._put(_retried(row, status, now_ms))
             if row.attempt == image.attempt + 1:
                 return row
@@ -346,8 +349,9 @@ class FakeConversionRows(ConversionRows):
         with self._fake.trail.call("conversions.start"):
             row = self._fake._row_of(message)
             ahead = row.attempt == message.attempt - 1
-            if ahead and row.retryable and row.retries_conversion:
-                if row.retry_from is not Status.COMPLETED:
+            again = row.status is Status.COMPLETED and message.model is not None
+            if ahead and (row.retryable or again) and row.retries_conversion:
+                if again or row.retry_from is not Status.COMPLETED:
                     raise ServiceUnavailable("not recorded yet")
                 row = _retried(row, row.retry_from, now_ms)
             return self._put(row, message, conversion_last_error=None, updated_at_ms=now_ms)
@@ -688,6 +692,18 @@ class FakeSecret(SecretParameter):
 
     def value(self) -> str:
         return self.parameters.setdefault(self.label, f"secret-{len(self.parameters)}-of-a-test")
+
+
+class FakeWatchedParameter[T](WatchedParameter[T]):
+    """A parameter that is set by hand; what it is set to must be good, or an error to raise."""
+
+    def __init__(self, known: T) -> None:
+        self.known: T | Exception = known
+
+    def value(self) -> T:
+        if isinstance(self.known, Exception):
+            raise self.known
+        return self.known
 
 
 # --- Parcels ----------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def rendition_of(
 ) -> Pillow.Image:
     """As the stages make it."""
     header = DECODER.header(body)
-    picture = DECODER.picture(body, at_least=decode_size(header, [rendition]))
+    picture = DECODER.picture(body, size=decode_size(header, [rendition]))
     return rendered(picture, rendition, original=(header.width, header.height), focal=focal)
 
 
@@ -194,7 +194,7 @@ def test_whole_and_reduced_picture_are_the_same_where_nothing_is_reduced(
     whole = DECODER.whole(body).picture
     assert whole.mode in {"L", "LA", "RGB", "RGBA"}
     assert whole.size == picture.size
-    reduced = DECODER.picture(body, at_least=picture.size)
+    reduced = DECODER.picture(body, size=picture.size)
     difference = np.asarray(on_white(whole), int) - np.asarray(reduced, int)
     assert np.abs(difference).max() <= 1
 

@@ -102,7 +102,7 @@ def test_it_knows_whether_the_file_keeps_exact_pixels(media_format: str) -> None
 def test_whole_and_reduced_picture_agree(media_format: str) -> None:
     body = images.noise(media_format)
     whole = on_white(DECODER.whole(body).picture)
-    reduced = DECODER.picture(body, at_least=whole.size)
+    reduced = DECODER.picture(body, size=whole.size)
     assert reduced.tobytes() == whole.tobytes()
 
 
@@ -128,7 +128,7 @@ from tests.unit.imaging.test_whole import LIMITS
 buffer = io.BytesIO()
 Image.new("RGB", (6000, 6000)).save(buffer, "PNG")
 tight = Decoder(replace(LIMITS, decode_memory_bytes=32_000_000))
-for read in (tight.whole, lambda body: tight.picture(body, at_least=(9, 9))):
+for read in (tight.whole, lambda body: tight.picture(body, size=(9, 9))):
     try:
         read(buffer.getvalue())
     except ImageRejected as error:
