@@ -113,5 +113,10 @@ class Processes:
         return []
 
     def _signal(self, number: signal.Signals) -> None:
+        # Neither alone is enough: BentoML's workers leave the group, and LitServe's lose their
+        # parent.
+        for process in self._all():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
