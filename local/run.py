@@ -15,6 +15,7 @@ from rich.console import Console
 from local.api import api_process
 from local.aws import aws_process, prepare_folder, wait_until_answering
 from local.errors import StartFailed
+from local.mails import mails_url
 from local.places import ROOT, Places, read_port
 from local.processes import Process
 from local.samples import run_samples
@@ -45,7 +46,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
                 running.callback(process.stop)
             places.check_ports()
             _start(places, aws, api, console, samples=environ.get("SAMPLES") != "0")
-            console.print(f"Mails: {places.aws_url}/_ministack/ses/messages")
+            console.print(f"Mails: {mails_url(places)} (make mails: as pages)")
             console.print(f"Ready: {places.api_url}")
             _serve((aws, api), stopping)
     except KeyboardInterrupt:
