@@ -899,7 +899,6 @@ class SentMail:
     """An e-mail as the mail service took it."""
 
     raw: bytes
-    sender: str
     recipient: str
 
 
@@ -910,7 +909,7 @@ class FakeMailer(Mailer):
         self.taken: list[SentMail] = []
         self.trail = Trail() if trail is None else trail
 
-    def send(self, raw: bytes, *, sender: str, recipient: str) -> str:
+    def send(self, raw: bytes, *, recipient: str) -> str:
         with self.trail.call("mailer.send"):
-            self.taken.append(SentMail(raw=raw, sender=sender, recipient=recipient))
+            self.taken.append(SentMail(raw=raw, recipient=recipient))
             return f"message-{len(self.taken)}"

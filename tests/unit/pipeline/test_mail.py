@@ -31,6 +31,7 @@ from tests.unit.mail_world import (
     SENDER,
     MailWorld,
     changes_of,
+    read,
     record_of,
 )
 
@@ -73,7 +74,7 @@ def photo(world: MailWorld, status: Status, *, thumb: bool) -> None:
 def test_a_message_is_sent_and_its_row_names_what_ses_called_it(world: MailWorld) -> None:
     world.mail(MESSAGE)
     (sent,) = world.mailer.taken
-    assert (sent.sender, sent.recipient) == (SENDER, ADDRESS)
+    assert (read(sent.raw)["From"], sent.recipient) == (SENDER, ADDRESS)
     row = world.notifications.rows[NAME]
     assert (row.state, row.message_id, row.attempt) == ("sent", "message-1", 1)
 
@@ -327,6 +328,23 @@ def test_the_case_of_an_address_is_no_way_round_a_suppression(world: MailWorld) 
     assert world.states == {NAME: ("suppressed", "unsubscribed")}
 
 
+def test_no_log_line_holds_an_address_and_each_names_the_parcel(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for action in (unavailable, refuse, lose_the_answer):
+        world = MailWorld()
+        world.trail.at_next("mailer.send", "before", action)
+        world.deliver(record_of(PARCEL), {"eventID": "poison", "dynamodb": {"NewImage": ADDRESS}})
+        world.work()
+    world = MailWorld()
+    world.queue.send(messages.encode(replace(MESSAGE, email=f"{ADDRESS}\r\n")))
+    world.queue.send(messages.encode(MESSAGE).replace('"version":1', '"version":9'))
+    world.work()
+    printed = capsys.readouterr()
+    assert "given up" in caplog.text
+    assert ADDRESS not in caplog.text + printed.out + printed.err
+
+
 def test_the_flag_stops_what_is_queued_already(world: MailWorld) -> None:
     world.flags = Flags(real_time_notifications=False)
     world.mail(MESSAGE)
@@ -334,7 +352,7 @@ def test_the_flag_stops_what_is_queued_already(world: MailWorld) -> None:
 
 
 def test_without_a_sender_nothing_is_sent(world: MailWorld) -> None:
-    replace(world.mail, sender="")(MESSAGE)
+    replace(world.mail, sends=False)(MESSAGE)
     assert world.states == {NAME: ("suppressed", "no_sender")}
 
 
