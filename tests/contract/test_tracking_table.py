@@ -286,7 +286,7 @@ def test_a_write_whose_answer_was_lost_is_recognised(real: TrackingTable) -> Non
     assert recorded.parcel.version == 1
 
 
-def test_a_thousand_silent_parcels_are_read_page_by_page_to_the_end(
+def test_silent_parcels_are_read_page_by_page_to_the_end(
     real: TrackingTable,
 ) -> None:
     """A page of an index's query is 1 MB; here it is made as short as one entry."""
