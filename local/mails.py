@@ -66,8 +66,9 @@ def write_pages(mails: list[dict[str, Any]], folder: Path) -> Path:
     folder.mkdir(parents=True)
     rows = []
     for number, mail in enumerate(mails, start=1):
+        lines = (mail["BodyText"] or "").replace("\r\n", "\n")
         (folder / f"{number}.html").write_text(mail["BodyHtml"] or "", encoding="utf-8")
-        (folder / f"{number}.txt").write_text(mail["BodyText"] or "", encoding="utf-8")
+        (folder / f"{number}.txt").write_text(lines, encoding="utf-8")
         sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(mail["Timestamp"]))
         rows.append(
             f"<tr><td>{sent}<td>{html.escape(', '.join(mail['To']))}"
