@@ -22,6 +22,7 @@ PARAMETERS = {
     "PreprocessConcurrency": 2,
     "InferConcurrency": 2,
     "MailConcurrency": 2,
+    "MailReceives": 3,
     "MaxReceives": 3,
 }
 # Nothing leaves the machine: the local SES keeps what it is given.
