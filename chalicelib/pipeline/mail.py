@@ -80,6 +80,12 @@ class Mail:
             NotificationInProgress: Another process is sending it.
             ServiceUnavailable: AWS did not answer, and nothing was sent.
         """
+        try:
+            self._work(message)
+        except SendingBrokeOff as broken_off:
+            self._not_sent(message, broken_off.claim, OUTCOME_UNKNOWN)
+
+    def _work(self, message: NotificationMessage) -> None:
         if reason := self._reason_against(message):
             self.notifications.suppress(message, reason, now_ms=self.now_ms())
             telemetry.count(STEP, NotificationSuppressed=1)
@@ -102,12 +108,7 @@ class Mail:
         self._send(message, letter)
 
     def _send(self, message: NotificationMessage, letter: Letter) -> None:
-        owner = uuid.uuid4().hex
-        try:
-            claim = self.notifications.claim(message, owner=owner, now_ms=self.now_ms())
-        except SendingBrokeOff as broken_off:
-            self._not_sent(message, broken_off.claim, OUTCOME_UNKNOWN)
-            return
+        claim = self.notifications.claim(message, owner=uuid.uuid4().hex, now_ms=self.now_ms())
         try:
             message_id = self.mailer.send(letter.raw, recipient=letter.recipient)
         except MailRefused as refused:

@@ -362,6 +362,20 @@ def test_an_address_that_is_none_ends_at_once_with_its_reason(world: MailWorld) 
     assert world.states == {NAME: ("failed", "recipient_invalid")}
 
 
+def test_who_is_suppressed_after_a_worker_died_while_sending_has_a_row_that_says_so(
+    world: MailWorld,
+) -> None:
+    world.trail.at_next("mailer.send", "after", crash)
+    with pytest.raises(Crash):
+        world.mail(MESSAGE)
+    world.suppressions.rows[address_hash(ADDRESS), None] = Suppression.UNSUBSCRIBED
+    with pytest.raises(NotificationInProgress):
+        world.mail(MESSAGE)
+    world.now += 100_000
+    world.mail(MESSAGE)
+    assert world.states == {NAME: ("failed", "outcome_unknown")}
+
+
 # --- The photo --------------------------------------------------------------------------------
 
 
