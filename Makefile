@@ -20,6 +20,10 @@ MODEL ?=
 run: $(VENV)/.run  ## The whole service on this machine; PORT=8000 AWS_PORT=4566 SAMPLES=1 MODEL=folder
 	@MODEL="$(MODEL)" exec $(PYTHON) -m local.run
 
+.PHONY: mails
+mails: $(VENV)/.run  ## What make run has mailed, as pages for a browser; AWS_PORT=4566
+	@exec $(PYTHON) -m local.mails
+
 .PHONY: package
 package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; STAGE=dev MODEL=folder
 	@$(PYTHON) -m infrastructure.package $(STAGE) build/$(STAGE) $(if $(MODEL),--model "$(MODEL)")

@@ -120,10 +120,14 @@ def unsubscribe() -> Response:
     return respond(lambda request: container.unsubscribe_api.unsubscribe(request))
 
 
-# Chalice wants to know the stream when this is imported; the template has the real one.
+# Chalice wants to know the stream when this is imported. The template puts the real one in its
+# place; `chalice deploy` has no template, and takes it from its environment.
 @app.on_dynamodb_record(
-    stream_arn=f"arn:aws:dynamodb:us-east-1:000000000000:table/{resource_name(STAGE, 'tracking')}"
-    "/stream/set-by-the-template",
+    stream_arn=os.environ.get(
+        "TRACKING_STREAM_ARN",
+        f"arn:aws:dynamodb:us-east-1:000000000000:table/{resource_name(STAGE, 'tracking')}"
+        "/stream/set-by-the-template",
+    ),
     batch_size=100,
     starting_position="TRIM_HORIZON",
     name="notify",

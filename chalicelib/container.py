@@ -441,7 +441,7 @@ class Container:
                 ses=self.clients.ses, configuration_set=self.settings.mail_configuration_set
             ),
             flags=self.flags.value,
-            sender=self.settings.mail_from,
+            sends=bool(self.settings.mail_from),
         )
 
     @cached_property

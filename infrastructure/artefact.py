@@ -68,12 +68,13 @@ _START = """
 import io, sys
 sys.path[:0] = sys.argv[1:]
 import app
-from chalicelib import telemetry
+from chalicelib import telemetry, templates
 from chalicelib.api import cursors, http
 from chalicelib.imaging import decode, formats, limits, render
 from chalicelib.inference import classifier, package
 from PIL import Image
 telemetry.count("start", ProcessedImages=1)
+assert "<form" in templates.rendered("unsubscribe.html", title="", asks=True, text="")
 model = package.ModelPackage.installed("darkroom_model")
 shape = model.description.input_shape()
 photo = io.BytesIO()

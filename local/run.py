@@ -17,6 +17,7 @@ from chalicelib.errors import ModelError
 from local.api import api_process
 from local.aws import aws_process, prepare_folder, wait_until_answering
 from local.errors import StartFailed
+from local.mails import mails_url
 from local.places import ROOT, Places, read_port
 from local.processes import Process
 from local.samples import run_samples
@@ -49,7 +50,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
             places.check_ports()
             samples = environ.get("SAMPLES") != "0"
             _start(places, aws, api, console, samples=samples, model=model)
-            console.print(f"Mails: {places.aws_url}/_ministack/ses/messages")
+            console.print(f"Mails: {mails_url(places)} (make mails: as pages)")
             console.print(f"Ready: {places.api_url}")
             _serve((aws, api), stopping)
     except KeyboardInterrupt:

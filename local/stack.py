@@ -24,6 +24,7 @@ PARAMETERS = {
     "InferConcurrency": 2,
     "OptimiseConcurrency": 2,
     "MailConcurrency": 2,
+    "MailReceives": 3,
     "MaxReceives": 3,
 }
 # Nothing leaves the machine: the local SES keeps what it is given.

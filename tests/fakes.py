@@ -869,13 +869,9 @@ class FakeNotificationTable(NotificationTable):
                 row.state, row.owner = NotificationState.SENDING, owner
                 row.attempt, row.lease_until_ms = row.attempt + 1, now_ms + self._lease_ms
                 return replace(claim, attempt=row.attempt)
-            if row.state is not NotificationState.SENDING:
-                raise Superseded(f"is {row.state}")
-            if row.owner == owner:
+            if row.state is NotificationState.SENDING and row.owner == owner:
                 return claim
-            if row.lease_until_ms >= now_ms:
-                raise NotificationInProgress(message.notification_id)
-            raise SendingBrokeOff(claim)
+            raise self._held_or_over(message, row, now_ms)
 
     def sent(
         self,
@@ -908,26 +904,24 @@ class FakeNotificationTable(NotificationTable):
 
     def suppress(self, message: NotificationMessage, reason: str, *, now_ms: int) -> None:
         with self.trail.call("notifications.suppress"):
-            row = self._unclaimed(message)
+            row = self._unclaimed(message, now_ms)
             row.state, row.reason = NotificationState.SUPPRESSED, str(reason)
 
     def fail(self, message: NotificationMessage, reason: Failure, *, now_ms: int) -> None:
         with self.trail.call("notifications.fail"):
-            _fail(self._unclaimed(message), reason)
+            _fail(self._unclaimed(message, now_ms), reason)
 
     def give_up(
         self, message: NotificationMessage, reason: Failure, if_sending: Failure, *, now_ms: int
     ) -> None:
         with self.trail.call("notifications.give_up"):
-            row = self.rows.get(message.notification_id)
-            if row is None or row.state is not NotificationState.SENDING:
-                row = self._unclaimed(message)
+            try:
+                row = self._unclaimed(message, now_ms)
+            except SendingBrokeOff as broken_off:
+                _fail(self._held(message, broken_off.claim), if_sending)
+            else:
                 _fail(row, reason)
                 row.resendable = True
-            elif row.lease_until_ms >= now_ms:
-                raise NotificationInProgress(message.notification_id)
-            else:
-                _fail(row, if_sending)
 
     def note_fault(self, message: NotificationMessage, fault: Failure, *, now_ms: int) -> None:
         with self.trail.call("notifications.note_fault"):
@@ -939,13 +933,28 @@ class FakeNotificationTable(NotificationTable):
             row = self.rows.get(message.notification_id)
             return None if row is None else row.last_error
 
-    def _unclaimed(self, message: NotificationMessage) -> NotificationRow:
+    def _held_or_over(
+        self, message: NotificationMessage, row: NotificationRow, now_ms: int
+    ) -> Exception:
+        if row.state is not NotificationState.SENDING:
+            return Superseded(f"is {row.state}")
+        if row.lease_until_ms >= now_ms:
+            return NotificationInProgress(message.notification_id)
+        return SendingBrokeOff(
+            NotificationClaim(notification_id=message.notification_id, attempt=row.attempt)
+        )
+
+    def _unclaimed(
+        self, message: NotificationMessage, now_ms: int | None = None
+    ) -> NotificationRow:
         row = self.rows.get(message.notification_id)
         if row is None:
             row = NotificationRow(state=NotificationState.PENDING)
             self.rows[message.notification_id] = row
         if not row.open:
-            raise Superseded(f"is {row.state}")
+            if now_ms is None:
+                raise Superseded(f"is {row.state}")
+            raise self._held_or_over(message, row, now_ms)
         row.resendable = False
         return row
 
@@ -988,7 +997,6 @@ class SentMail:
     """An e-mail as the mail service took it."""
 
     raw: bytes
-    sender: str
     recipient: str
 
 
@@ -999,7 +1007,7 @@ class FakeMailer(Mailer):
         self.taken: list[SentMail] = []
         self.trail = Trail() if trail is None else trail
 
-    def send(self, raw: bytes, *, sender: str, recipient: str) -> str:
+    def send(self, raw: bytes, *, recipient: str) -> str:
         with self.trail.call("mailer.send"):
-            self.taken.append(SentMail(raw=raw, sender=sender, recipient=recipient))
+            self.taken.append(SentMail(raw=raw, recipient=recipient))
             return f"message-{len(self.taken)}"
