@@ -18,7 +18,7 @@ FUNCTIONS = {
     "Ingest": (256, 60),
     "Preprocess": (1769, 300),
     "Infer": (3008, 300),
-    "Optimise": (2048, 300),
+    "Optimise": (2560, 300),
     "BuryIngest": (256, 60),
     "BuryPreprocessing": (256, 60),
     "BuryInference": (256, 60),

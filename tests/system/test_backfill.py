@@ -37,7 +37,7 @@ def queued(service: Service, name: str) -> int:
     port = str(service.deployed.places.aws_port)
     finished = backfill(service, name, "--aws-port", port)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    found = re.fullmatch(rf"(\d+) images are queued to get '{name}'\.\n", finished.stdout)
+    found = re.fullmatch(rf"(\d+) images are queued to get '{name}'\.", finished.stdout.strip())
     assert found is not None, finished.stdout
     return int(found[1])
 

@@ -166,6 +166,13 @@ def test_a_picture_that_takes_longer_than_it_may_is_refused() -> None:
     assert "longer than the 1 seconds" in caught.value.public_message
 
 
+@pytest.mark.parametrize("media_format", images.FORMATS)
+def test_nothing_of_the_file_is_held_once_the_picture_is_read(media_format: str) -> None:
+    """A WebP's decoder keeps two more canvases: 512 MB at 64 megapixels, while copies are made."""
+    picture = DECODER.whole(images.encoded(images.marker(), media_format)).picture
+    assert type(picture) is Pillow.Image
+
+
 # --- What the header tells ------------------------------------------------------------------------
 
 
