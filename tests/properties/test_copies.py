@@ -131,7 +131,7 @@ def test_any_rendition_of_the_marker_is_upright(
     if fit is Fit.LETTERBOX:
         left, top = (64 - width * scale) / 2, (64 - height * scale) / 2
         shown = shown.crop((round(left), round(top), round(64 - left), round(64 - top)))
-    if min(shown.size) >= 4:
+    if min(shown.size) >= 16:
         assert images.is_marker(shown)
 
 

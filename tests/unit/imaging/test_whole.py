@@ -1,8 +1,10 @@
 """A picture at its full size, the frames of an animation, and what a header tells of both."""
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import BmpImagePlugin, ImageCms
 from PIL import Image as Pillow
-from PIL import ImageCms
 
 from chalicelib.errors import ImageRejected
 from chalicelib.imaging import colours
+from chalicelib.imaging.budget import OutOfTime
 from chalicelib.imaging.decode import Decoder, on_white
 from chalicelib.imaging.limits import Limits
 from tests import images
@@ -116,6 +119,48 @@ def test_a_file_over_a_limit_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(ImageRejected) as caught:
         DECODER.whole(images.claiming("PNG", 16_000, 16_000))
     assert caught.value.code == "image_dimensions_too_large"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError("broken data stream"), "image_corrupt"),
+        (OSError("image file is truncated"), "image_truncated"),
+        (EOFError(), "image_truncated"),
+        (SyntaxError("not a TIFF file"), "image_corrupt"),
+        (ValueError("odd"), "image_corrupt"),
+        (TypeError("odd"), "image_corrupt"),
+        (IndexError("odd"), "image_corrupt"),
+        (KeyError("odd"), "image_corrupt"),
+        (RuntimeError("odd"), "image_corrupt"),
+        (NotImplementedError("odd"), "image_corrupt"),
+        (RecursionError("odd"), "image_corrupt"),
+        (OverflowError("odd"), "image_corrupt"),
+        (ZeroDivisionError("odd"), "image_corrupt"),
+        (AssertionError("odd"), "image_corrupt"),
+        (AttributeError("odd"), "image_corrupt"),
+        (struct.error("odd"), "image_corrupt"),
+        (zlib.error("odd"), "image_corrupt"),
+        (Pillow.DecompressionBombError("odd"), "image_corrupt"),
+        (MemoryError(), "image_dimensions_too_large"),
+        (OutOfTime(), "image_too_complex"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
+)
+def test_whatever_a_decoder_raises_becomes_a_code(
+    error: BaseException, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Defects 37, 38 and 67, and invariant 25: 14 classes were seen on 16,109 files."""
+
+    def load(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(BmpImagePlugin.BmpImageFile, "load", load)
+    body = images.encoded(images.marker(), "BMP")
+    with pytest.raises(ImageRejected) as caught:
+        DECODER.whole(body)
+    assert caught.value.code == code
+    assert "odd" not in caught.value.public_message
 
 
 _NEEDS_144_MB = """

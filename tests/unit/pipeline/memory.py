@@ -45,7 +45,7 @@ bodies: Mapping[str, Callable[[], bytes]] = {
     "64 MP PNG of 16 bits": lambda: images.encoded(deep(SIXTY_FOUR), "PNG", compress_level=1),
     "64 MP WebP": lambda: images.encoded(picture(SIXTY_FOUR), "WEBP", quality=40, method=0),
     "64 MP TIFF with a profile": lambda: images.encoded(
-        picture(SIXTY_FOUR, "L"),
+        Pillow.linear_gradient("L").resize(SIXTY_FOUR),
         "TIFF",
         icc_profile=images.grey_profile(),
         compression="tiff_adobe_deflate",
