@@ -44,7 +44,7 @@ def ours(body: bytes) -> bytes:
     """What `preprocess` does between fetching a file and putting the model input."""
     decoder = Decoder(_LIMITS)
     header = decoder.header(body)
-    size = header.scaled(_SHAPE.scale(header.width, header.height))
+    size = header.scaled(_SHAPE.picture_scale(header.width, header.height))
     return to_ppm(model_input(decoder.picture(body, size=size), _SHAPE))
 
 

@@ -102,6 +102,13 @@ class ModelInputShape:
             case "letterbox":
                 return min(self.width / width, self.height / height)
 
+    def picture_scale(self, width: int, height: int) -> float:
+        """By what a picture of this size is scaled at most before `imaging.render` works on it.
+
+        Its accuracy is that of the filter it was trained with, which has to do the last half.
+        """
+        return 2 * self.scale(width, height)
+
     @cached_property
     def fingerprint(self) -> str:
         """Differs where the pixels would: a prepared image that carries it in its key is not

@@ -81,7 +81,7 @@ photo = io.BytesIO()
 Image.new("RGB", (320, 240), "teal").save(photo, "WEBP")
 decoder = decode.Decoder(limits.Limits(max_bytes=10**6, max_pixels=10**6, max_side=1000))
 header = decoder.header(photo.getvalue())
-size = header.scaled(shape.scale(header.width, header.height))
+size = header.scaled(shape.picture_scale(header.width, header.height))
 picture = decoder.picture(photo.getvalue(), size=size)
 ppm = render.to_ppm(render.model_input(picture, shape))
 assert classifier.Classifier(package=model, threads=1).predict(ppm).classes

@@ -20,6 +20,13 @@ _ENVIRON = {
     "IDEMPOTENCY_TABLE": "idempotency",
     "PREPROCESSING_QUEUE": "preprocessing",
     "INFERENCE_QUEUE": "inference",
+    "CONVERSION_QUEUE": "conversion",
+    "TRACKING_TABLE": "tracking",
+    "NOTIFICATIONS_TABLE": "notifications",
+    "SUPPRESSIONS_TABLE": "suppressions",
+    "NOTIFICATION_QUEUE": "notification",
+    "FLAGS_PARAMETER": "/flags",
+    "CONFIG_PARAMETER": "/config",
     "SIGNING_SECRET_PARAMETER": "/secret",
     # As large as the peers take them.
     "MAX_UPLOAD_BYTES": str(2**30),
@@ -55,6 +62,11 @@ class MemoryContainer(Container):
     @cached_property
     def inference_queue(self) -> MemoryQueue:
         """In front of `infer`."""
+        return MemoryQueue()
+
+    @cached_property
+    def conversion_queue(self) -> MemoryQueue:
+        """In front of `optimise`; nothing is sent there, since only predictions are asked for."""
         return MemoryQueue()
 
 

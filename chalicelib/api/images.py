@@ -51,7 +51,7 @@ MAX_METADATA_BYTES = 2048
 DEFAULT_PAGE = 25
 MAX_PAGE = 100
 
-Filename = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Filename = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 # Type and subtype of RFC 6838, 4.2, below "image".
 ContentType = Annotated[str, Meta(pattern=r"^image/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$")]
 Outputs = Annotated[list[Literal["predictions", "renditions", "formats"]], Meta(min_length=1)]

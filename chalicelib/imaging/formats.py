@@ -26,6 +26,8 @@ _AVIF_SPEED = 9
 # What is tried in turn where a copy would be larger than the original in the same format.
 _LOWER_QUALITIES = (80, 75, 65, 50, 35, 20, 10, 5, 1)
 _FEW_COLOURS = 256
+# Keeping a WebP exact takes some 25 bytes a pixel.
+_MAX_EXACT_PIXELS = 16_000_000
 # PNG's last resort takes seconds a megapixel, and a function has 300.
 _MAX_PATIENT_PIXELS = 4_000_000
 
@@ -216,13 +218,20 @@ def _webp(source: FullSize, recipe: Recipe, rights: bytes, quality: int = QUALIT
     animated = source.header.frames > 1
     make = _animated_webp if animated else _still_webp
     body, frames = make(source, lossy)
-    few_colours = source.whole.picture.getcolors(_FEW_COLOURS) is not None
-    if source.kind is Kind.GRAPHIC and (few_colours or animated):
+    if _may_pay_exactly(source):
         # Drawings often take less room kept exactly, and look better.
         smaller, _ = make(source, exact)
         if len(smaller) < len(body):
             return Copy(body=smaller, quality=None, encoder=encoder, frames=frames)
     return Copy(body=body, quality=quality, encoder=encoder, frames=frames)
+
+
+def _may_pay_exactly(source: FullSize) -> bool:
+    """Whether a WebP with exact pixels may be the smaller one."""
+    picture = source.whole.picture
+    if source.kind is not Kind.GRAPHIC or picture.width * picture.height > _MAX_EXACT_PIXELS:
+        return False
+    return source.header.frames > 1 or picture.getcolors(_FEW_COLOURS) is not None
 
 
 def _still_webp(source: FullSize, options: Mapping[str, Any]) -> tuple[bytes, int]:

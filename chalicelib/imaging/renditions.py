@@ -71,6 +71,10 @@ class Rendition:
         wanted = max(by_width, by_height) if self.fit is Fit.COVER else min(by_width, by_height)
         return min(wanted, 1.0)
 
+    def picture_scale(self, width: int, height: int) -> float:
+        """By what the picture is scaled that this is made from: the largest rendition is it."""
+        return self.scale(width, height)
+
     @cached_property
     def fingerprint(self) -> str:
         """Differs where the bytes would: keys that carry it never change their content."""

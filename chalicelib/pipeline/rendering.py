@@ -42,7 +42,7 @@ def decode_size(header: Header, outputs: Iterable[Rendition | ModelInputShape]) 
     The largest of them is that picture; the others are scaled from it. Where nothing is to be
     made it is the least that still tells whether the file can be decoded.
     """
-    scales = (output.scale(header.width, header.height) for output in outputs)
+    scales = (output.picture_scale(header.width, header.height) for output in outputs)
     return header.scaled(max(scales, default=0.0))
 
 

@@ -25,7 +25,7 @@ def test_it_is_as_good_on_the_validation_photos_as_its_card_says(shared: Path) -
     for path in sorted((shared / "dataset" / "val").glob("*/*")):
         body = path.read_bytes()
         header = decoder.header(body)
-        size = header.scaled(SHAPE.scale(header.width, header.height))
+        size = header.scaled(SHAPE.picture_scale(header.width, header.height))
         picture = decoder.picture(body, size=size)
         prediction = classifier.predict(to_ppm(model_input(picture, SHAPE)))
         right = prediction.classes[0] == path.parent.name

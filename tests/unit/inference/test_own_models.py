@@ -56,7 +56,7 @@ def answers(shared: Path, folder: Path, graph: str) -> Iterator[tuple[tuple[str,
     for name in recorded:
         body = (shared / "photos" / "imagenet-sample" / name).read_bytes()
         header = DECODER.header(body)
-        size = header.scaled(shape.scale(header.width, header.height))
+        size = header.scaled(shape.picture_scale(header.width, header.height))
         picture = DECODER.picture(body, size=size)
         ppms.append(to_ppm(model_input(picture, shape)))
     predictions = Classifier(package=package, threads=1).predict_batch(ppms)

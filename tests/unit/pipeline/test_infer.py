@@ -153,8 +153,9 @@ def test_an_original_that_is_gone_when_the_input_is_made_anew_fails_with_its_cod
     world.work()
     row = world.row(image.image_id)
     assert row.status is Status.INFERENCE_FAILED
-    assert row.conversion_status is ConversionStatus.PENDING
+    assert row.conversion_status is ConversionStatus.FAILED
     assert row.error is not None
+    assert row.error == row.conversion_error
     assert row.error.code == "object_missing"
 
 
