@@ -105,9 +105,9 @@ class ModelInputShape:
     def picture_scale(self, width: int, height: int) -> float:
         """By what a picture of this size is scaled at most before `imaging.render` works on it.
 
-        Its accuracy is that of the filter it was trained with, which has to do the last half.
+        A model is used to the filter that it was trained with, which has to do the last part.
         """
-        return 2 * self.scale(width, height)
+        return 1.5 * self.scale(width, height)
 
     @cached_property
     def fingerprint(self) -> str:
