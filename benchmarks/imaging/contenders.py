@@ -70,9 +70,8 @@ class Process:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait()
+        # Its input ends, and with that it does.
+        self._process.__exit__(kind, error, trace)
 
     def do(
         self, photo: Path, jobs: Sequence[str], effort: Effort, *, keep: Path | None = None
@@ -100,7 +99,8 @@ class Process:
     def _answer(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise ContenderFailed(f"{self.name} ended with code {self._process.wait()}.")
+            self._process.communicate()
+            raise ContenderFailed(f"{self.name} ended with code {self._process.returncode}.")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

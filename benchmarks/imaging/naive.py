@@ -6,6 +6,7 @@ applies its colour profile, and makes transparency black.
 
 import io
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from PIL import Image as Pillow
@@ -18,7 +19,7 @@ PNG_SETTINGS: Sequence[Mapping[str, Any]] = ({},)
 
 def versions() -> Mapping[str, str]:
     """The libraries that do the work."""
-    return {"Pillow": Pillow.__version__}
+    return {"Pillow": version("pillow")}
 
 
 def small(body: bytes) -> dict[str, bytes]:
@@ -51,7 +52,7 @@ def _letterboxed(body: bytes, size: tuple[int, int]) -> bytes:
 
 
 def _full_size(body: bytes, name: str, **options: Any) -> bytes:
-    picture = Pillow.open(io.BytesIO(body))
+    picture: Pillow.Image = Pillow.open(io.BytesIO(body))
     if picture.mode not in {"RGB", "RGBA"} or (name == "jpeg" and picture.mode != "RGB"):
         picture = picture.convert("RGB")
     return _saved(picture, name.upper(), **options)

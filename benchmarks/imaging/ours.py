@@ -1,9 +1,8 @@
 """What the stages `preprocess` and `optimise` do between fetching a file and storing copies."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
-
-from PIL import Image as Pillow
 
 from benchmarks.imaging.jobs import MODEL_SIDE, Effort
 from chalicelib.images import FocalPoint
@@ -26,7 +25,7 @@ _CENTRE = FocalPoint(x=0.5, y=0.5)
 
 def versions() -> Mapping[str, str]:
     """The libraries that do the work."""
-    return {"Pillow": Pillow.__version__, "deflate": LIBRARY_VERSION}
+    return {"Pillow": version("pillow"), "deflate": LIBRARY_VERSION}
 
 
 def small(body: bytes) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib import pyplot
+from matplotlib import pyplot as plt
 
 from benchmarks.imaging.figures import BASE, Photo, Ratio, Rounds, mean_ratio
 
@@ -14,7 +14,7 @@ _OURS, _OTHERS = "#b5372b", "#8a8f98"
 def draw(panels: Mapping[str, Mapping[Photo, Rounds]], path: Path) -> None:
     """How many times cheaper than the naive pipeline, a panel a job; whiskers are all rounds."""
     mpl.use("Agg")
-    figure, axes = pyplot.subplots(
+    figure, axes = plt.subplots(
         1, len(panels), figsize=(4.2 * len(panels), 2.6), squeeze=False, layout="constrained"
     )
     for axis, (title, costs) in zip(axes[0], panels.items(), strict=True):
@@ -42,4 +42,4 @@ def draw(panels: Mapping[str, Mapping[Photo, Rounds]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # No date or version in the file, so that it changes only with what it shows.
     figure.savefig(path, dpi=150, metadata={"Software": None})
-    pyplot.close(figure)
+    plt.close(figure)
