@@ -42,7 +42,10 @@ def small(body: bytes) -> dict[str, bytes]:
 
 def full(body: bytes, effort: Effort) -> dict[str, bytes]:
     """The formats from one decoded picture."""
-    image = pyvips.Image.new_from_buffer(body, "", access="sequential").autorot()
+    image = pyvips.Image.new_from_buffer(body, "", access="sequential")
+    if image.get_typeof("orientation") and image.get("orientation") != 1:
+        # What is read from top to bottom cannot be turned.
+        image = image.copy_memory().autorot()
     if image.get_typeof("icc-profile-data"):
         image = image.icc_transform("srgb", embedded=True)
     image = image.copy_memory()
