@@ -49,8 +49,9 @@ _LIMITS = Limits(max_bytes=2**30, max_pixels=64_000_000, max_side=30_000)
 def ours(body: bytes) -> bytes:
     """What `preprocess` does between fetching a file and putting the model input."""
     decoder = Decoder(_LIMITS)
-    decoder.header(body)
-    return to_ppm(model_input(decoder.picture(body, at_least=_SHAPE.decode_size), _SHAPE))
+    header = decoder.header(body)
+    size = header.scaled(_SHAPE.scale(header.width, header.height))
+    return to_ppm(model_input(decoder.picture(body, size=size), _SHAPE))
 
 
 def naive(body: bytes) -> bytes:

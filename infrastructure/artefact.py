@@ -64,7 +64,7 @@ sys.path[:0] = sys.argv[1:]
 import app
 from chalicelib import telemetry
 from chalicelib.api import cursors, http
-from chalicelib.imaging import decode, limits, render
+from chalicelib.imaging import decode, formats, limits, render
 from chalicelib.inference import classifier, package
 from PIL import Image
 telemetry.count("start", ProcessedImages=1)
@@ -75,9 +75,16 @@ shape = render.ModelInputShape(width=wanted.input.width, height=wanted.input.hei
 photo = io.BytesIO()
 Image.new("RGB", (320, 240), "teal").save(photo, "WEBP")
 decoder = decode.Decoder(limits.Limits(max_bytes=10**6, max_pixels=10**6, max_side=1000))
-picture = decoder.picture(photo.getvalue(), at_least=shape.decode_size)
+header = decoder.header(photo.getvalue())
+size = header.scaled(shape.scale(header.width, header.height))
+picture = decoder.picture(photo.getvalue(), size=size)
 ppm = render.to_ppm(render.model_input(picture, shape))
 assert classifier.Classifier(package=model, threads=1).predict(ppm).classes
+recipe = formats.Recipe(of_photos=tuple(formats.CopyFormat), of_graphics=tuple(formats.CopyFormat),
+    webp_method=2, keep_rights=False)
+source = formats.FullSize.read(photo.getvalue(), decoder)
+for wanted in formats.wanted_formats(source, recipe):
+    assert source.copy(wanted, recipe).body
 """
 
 

@@ -37,11 +37,6 @@ class ModelInputShape:
         """By what a picture of this size is scaled."""
         return self.shortest_edge / min(width, height)
 
-    @property
-    def decode_size(self) -> tuple[int, int]:
-        """Width and height, in pixels, below which a reduced decode would cost quality."""
-        return (2 * self.shortest_edge, 2 * self.shortest_edge)
-
 
 def model_input(picture: Pillow.Image, shape: ModelInputShape) -> Pillow.Image:
     """Scale the shorter side, then cut out the centre.

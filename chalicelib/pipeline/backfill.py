@@ -71,7 +71,7 @@ class Backfill:
         body = fetch_original(self.uploads, self.limits, image)
         decoder = Decoder(self.limits)
         header = decoder.header(body)
-        picture = decoder.picture(body, at_least=decode_size(header, wanted))
+        picture = decoder.picture(body, size=decode_size(header, wanted))
         return store_renditions(
             self.renditions, message, picture, header, wanted, focal=image.focal_point
         )

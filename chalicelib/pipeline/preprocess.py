@@ -82,7 +82,7 @@ class Preprocess:
             )
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
             scale = self.shape.scale(header.width, header.height)
-            picture = decoder.picture(body, at_least=decode_size(header, wanted, scales=[scale]))
+            picture = decoder.picture(body, size=decode_size(header, wanted, scales=[scale]))
         except (ImageRejected, ObjectMissing) as error:
             self._reject(message, error, facts)
             return

@@ -1,6 +1,5 @@
 """What `preprocess` and `backfill` share: fetching an original, and making its renditions."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from chalicelib.errors import ObjectMissing
 from chalicelib.images import FocalPoint, Image, StoredCopy
 from chalicelib.imaging.decode import Header
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.renditions import OVERSAMPLING, Rendition, encoded, rendered
+from chalicelib.imaging.renditions import Rendition, encoded, rendered
 from chalicelib.messages import ImageMessage
 
 if TYPE_CHECKING:
@@ -39,7 +38,9 @@ def fetch_original(uploads: ObjectStore, limits: Limits, image: Image) -> bytes:
 def decode_size(
     header: Header, renditions: Iterable[Rendition], *, scales: Sequence[float] = ()
 ) -> tuple[int, int]:
-    """Width and height, in pixels of the original, that making the renditions needs.
+    """Width and height, in pixels, of the picture that all renditions can be made from.
+
+    The largest of them is that picture; the others are scaled from it.
 
     Args:
         header: Of the original.
@@ -47,9 +48,7 @@ def decode_size(
         scales: By what else it is going to be scaled.
     """
     size = (header.width, header.height)
-    largest = max([*scales, *(rendition.scale(*size) for rendition in renditions)])
-    least = min(OVERSAMPLING * largest, 1.0)
-    return (math.ceil(header.width * least), math.ceil(header.height * least))
+    return header.scaled(max([*scales, *(rendition.scale(*size) for rendition in renditions)]))
 
 
 def store_renditions(

@@ -62,7 +62,7 @@ def outcome(body: bytes) -> tuple[int, int] | None:
     """The size told and, where the file is an image, its picture; None if it was refused."""
     try:
         header = DECODER.header(body)
-        picture = DECODER.picture(body, at_least=(64, 64))
+        picture = DECODER.picture(body, size=header.scaled(64 / min(header.width, header.height)))
     except ImageRejected:
         return None
     assert picture.mode == "RGB"

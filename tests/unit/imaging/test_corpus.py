@@ -39,7 +39,8 @@ class Verdict:
 def verdict(row: Mapping[str, str], body: bytes) -> Verdict:
     try:
         header = DECODER.header(body)
-        picture = DECODER.picture(body, at_least=(256, 256))
+        size = header.scaled(256 / min(header.width, header.height))
+        picture = DECODER.picture(body, size=size)
     except ImageRejected as error:
         return Verdict(row=row, code=error.code)
     except BaseException as error:  # noqa: BLE001 # that nothing else escapes is what is tested

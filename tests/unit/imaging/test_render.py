@@ -118,10 +118,6 @@ def test_each_filter_is_the_one_that_it_says(
     assert model_input(picture, shape).tobytes() == expected.tobytes()
 
 
-def test_a_reduced_decode_leaves_twice_the_model_inputs_size() -> None:
-    assert CROPPED.decode_size == (256, 256)
-
-
 def test_a_ppm_is_its_header_and_the_raw_pixels() -> None:
     picture = Pillow.new("RGB", (3, 2), (1, 2, 3))
     picture.putpixel((2, 0), (9, 8, 7))

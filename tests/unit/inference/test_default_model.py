@@ -26,7 +26,10 @@ def test_it_is_as_good_on_the_validation_photos_as_its_card_says(shared: Path) -
     classifier = Classifier(package=PACKAGE, threads=1)
     first, among_five, total = 0, 0, 0
     for path in sorted((shared / "dataset" / "val").glob("*/*")):
-        picture = decoder.picture(path.read_bytes(), at_least=SHAPE.decode_size)
+        body = path.read_bytes()
+        header = decoder.header(body)
+        size = header.scaled(SHAPE.scale(header.width, header.height))
+        picture = decoder.picture(body, size=size)
         prediction = classifier.predict(to_ppm(model_input(picture, SHAPE)))
         first += prediction.classes[0] == path.parent.name
         among_five += path.parent.name in prediction.classes

@@ -1,0 +1,67 @@
+"""A picture at a smaller size, for a fraction of what the straight way costs.
+
+The straight way decodes every pixel and filters them all. Here a JPEG is
+decoded at 1/2, 1/4 or 1/8, which its transform gives nearly for nothing, other
+files are averaged down, and LANCZOS filters only what is left.
+"""
+
+import math
+
+from PIL import Image as Pillow
+from PIL import ImageFilter
+
+# How much larger than wanted a picture has to be left for LANCZOS to do the rest. On 12 MP photos
+# at 800 x 600, 1.25 costs 26 ms less than 2 did, for 1.3 points of ssimulacra2 less, of which
+# sharpening gives 1 back; naive scaling has 81.7.
+_OVERSAMPLING = 1.25
+# What the quick reduction blurs. Beyond twice the wanted size LANCZOS takes the blur away itself.
+_BLURRED_BELOW = 2.0
+_SHARPENING = 0.03
+_SHARPEN = ImageFilter.Kernel(
+    (3, 3),
+    (
+        0, -_SHARPENING, 0,
+        -_SHARPENING, 1 + 4 * _SHARPENING, -_SHARPENING,
+        0, -_SHARPENING, 0,
+    ),
+    scale=1,
+)  # fmt: skip
+
+
+def decode_smaller(image: Pillow.Image, size: tuple[int, int]) -> None:
+    """Have a JPEG that was opened, but not loaded, decoded no larger than `scaled` needs it.
+
+    Args:
+        image: Of format JPEG or MPO.
+        size: Width and height, in pixels and as stored, that are wanted.
+    """
+    # Not as YCbCr: libjpeg hands that out 10 ms slower at 1008 x 756 than it converts to RGB,
+    # which is more than filtering brightness alone saves.
+    image.draft(None, _oversampled(size))
+
+
+def scaled(
+    image: Pillow.Image, size: tuple[int, int], *, original: tuple[int, int]
+) -> Pillow.Image:
+    """The picture at exactly this size.
+
+    Args:
+        image: Of mode L, RGB or CMYK.
+        size: Width and height in pixels; no larger than the image.
+        original: Width and height before anything was reduced.
+
+    Returns:
+        A picture of the same mode.
+    """
+    width, height = _oversampled(size)
+    factor = min(image.width // width, image.height // height)
+    if factor > 1:
+        image = image.reduce(factor)
+    blurred = image.size != original and image.width < _BLURRED_BELOW * size[0]
+    small = image.resize(size, Pillow.Resampling.LANCZOS)
+    return small.filter(_SHARPEN) if blurred else small
+
+
+def _oversampled(size: tuple[int, int]) -> tuple[int, int]:
+    width, height = (math.ceil(side * _OVERSAMPLING) for side in size)
+    return width, height
