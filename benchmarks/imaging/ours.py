@@ -34,9 +34,7 @@ def small(body: bytes) -> dict[str, bytes]:
     header = decoder.header(body)
     size = (header.width, header.height)
     table = installed()
-    picture = decoder.picture(
-        body, at_least=decode_size(header, table, scales=[_SHAPE.scale(*size)])
-    )
+    picture = decoder.picture(body, size=decode_size(header, table, scales=[_SHAPE.scale(*size)]))
     copies = {
         line.name: encoded(rendered(picture, line, original=size, focal=_CENTRE), line)
         for line in table
