@@ -9,7 +9,18 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from chalice.app import Chalice, CORSConfig, EventSourceHandler, Response, S3Event, SQSEvent
+from chalice.app import (
+    Chalice,
+    CloudWatchEvent,
+    CORSConfig,
+    DynamoDBEvent,
+    EventSourceHandler,
+    IAMAuthorizer,
+    Rate,
+    Response,
+    S3Event,
+    SQSEvent,
+)
 from chalice.app import Request as ChaliceRequest
 
 from chalicelib import telemetry
@@ -69,6 +80,83 @@ def delete_image(image_id: str) -> Response:
 def retry_image(image_id: str) -> Response:
     """Take up a failed image again."""
     return respond(lambda _: container.images_api.retry(image_id))
+
+
+# --- Parcels ----------------------------------------------------------------------------------
+
+
+@app.route("/track", methods=["POST"], content_types=["*/*"], authorizer=IAMAuthorizer())
+def track() -> Response:
+    """An update of a parcel, or many."""
+    return respond(lambda request: container.tracking_api.track(request))
+
+
+@app.route("/status", methods=["GET"], authorizer=IAMAuthorizer())
+def parcel_status() -> Response:
+    """How a parcel stands, and a page of its history."""
+    return respond(lambda request: container.tracking_api.status(request))
+
+
+@app.schedule(Rate(5, unit=Rate.MINUTES), name="check")
+def check(_: CloudWatchEvent) -> None:
+    """What nobody waits for."""
+    container.check()
+
+
+# --- Notifications --------------------------------------------------------------------------
+
+
+@app.route("/unsubscribe", methods=["GET"])
+def unsubscribe_page() -> Response:
+    """Ask before anything is changed: scanners follow links."""
+    return respond(lambda request: container.unsubscribe_api.show(request))
+
+
+@app.route("/unsubscribe", methods=["POST"], content_types=["*/*"])
+def unsubscribe() -> Response:
+    """No more e-mails."""
+    return respond(lambda request: container.unsubscribe_api.unsubscribe(request))
+
+
+# Chalice wants to know the stream when this is imported; the template has the real one.
+@app.on_dynamodb_record(
+    stream_arn=f"arn:aws:dynamodb:us-east-1:000000000000:table/{resource_name(STAGE, 'tracking')}"
+    "/stream/set-by-the-template",
+    batch_size=100,
+    starting_position="TRIM_HORIZON",
+    name="notify",
+)
+def notify(event: DynamoDBEvent) -> None:
+    """Parcels were written."""
+    container.notify(event.to_dict())
+
+
+@app.on_sqs_message(queue=resource_name(STAGE, "notification"), batch_size=1, name="mail")
+def mail(event: SQSEvent) -> None:
+    """One e-mail each."""
+    container.notification_batch.run(event.to_dict(), lambda: container.mail)
+
+
+@app.on_sqs_message(
+    queue=resource_name(STAGE, "notification-dead-letters"), batch_size=1, name="bury_notification"
+)
+def bury_notification(event: SQSEvent) -> None:
+    """E-mails that could not be sent."""
+    container.bury_notification(event.to_dict())
+
+
+@app.on_sqs_message(queue=resource_name(STAGE, "mail-feedback"), batch_size=1, name="feedback")
+def feedback(event: SQSEvent) -> None:
+    """What SES hears of e-mails: bounces and complaints."""
+    container.feedback(event.to_dict())
+
+
+@app.on_sqs_message(
+    queue=resource_name(STAGE, "mail-feedback-dead-letters"), batch_size=1, name="bury_feedback"
+)
+def bury_feedback(event: SQSEvent) -> None:
+    """What SES said and nobody understood."""
+    container.bury(event.to_dict(), step="feedback", failed_status=None)
 
 
 # --- Service --------------------------------------------------------------------------------

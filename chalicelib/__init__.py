@@ -5,6 +5,8 @@
     preprocessing queue ──► pipeline.preprocess ── model input in S3 ──► inference queue
     inference queue ──► pipeline.infer ── results in S3, row: completed
     dead-letter queues ──► pipeline.bury ── letter kept in S3, row: *_failed with the reason
+    POST /track ──► api.tracking ── update and current state in the tracking table
+    every 5 minutes ──► pipeline.check ── parcels that got stuck: an event
 
 Imports point one way: container → pipeline, api → batch, imaging, inference,
 aws → images, messages → errors, settings.

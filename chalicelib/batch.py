@@ -11,23 +11,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from chalicelib import messages, telemetry
+from chalicelib import telemetry
 from chalicelib.clock import now_ms
 from chalicelib.errors import DarkroomError, ServiceUnavailable, Superseded
 from chalicelib.images import Failure
-from chalicelib.messages import ImageMessage
 
 # SQS allows no longer invisibility.
 _MAX_VISIBILITY_SECONDS = 12 * 3600
 
 
-class FaultRecord(Protocol):
+class Message(Protocol):
+    """What stands in a queue."""
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What log lines about it carry."""
+
+
+class FaultRecord[M](Protocol):
     """Where the reason of a failed try is kept, for the case that it was the last.
 
     The branch to the predictions keeps it beside the one to the copies at full size.
     """
 
-    def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
+    def note_fault(self, message: M, fault: Failure, *, now_ms: int) -> None:
         """Keep it."""
 
 
@@ -45,26 +52,28 @@ class BatchFailed(Exception):
     """Some messages of a batch failed; they stay in the queue, the others are deleted."""
 
 
-type Stage = Callable[[ImageMessage], None]
+type Stage[M] = Callable[[M], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class Batch[M: Message]:
     """Feeds the records of SQS events to a stage.
 
     Args:
         name: Of the step, in logs and metrics.
+        decode: Reads the body of a record; raises `MessageRejected` where it cannot.
         queue: Where the records come from.
         faults: Where the reason of a failed try is kept.
         retry_base_seconds: Wait before the second try; it doubles with each further one.
     """
 
     name: str
+    decode: Callable[[str], M]
     queue: MessageQueue
-    faults: FaultRecord
+    faults: FaultRecord[M]
     retry_base_seconds: int
 
-    def run(self, event: Mapping[str, Any], stage: Callable[[], Stage]) -> None:
+    def run(self, event: Mapping[str, Any], stage: Callable[[], Stage[M]]) -> None:
         """Work on every record, whatever happens to the others.
 
         Args:
@@ -88,13 +97,13 @@ class Batch:
                 self.queue.delete(done)
             raise BatchFailed(f"{self.name}: to be tried again: {', '.join(failed)}")
 
-    def _work(self, record: Mapping[str, Any], stage: Callable[[], Stage]) -> bool:
+    def _work(self, record: Mapping[str, Any], stage: Callable[[], Stage[M]]) -> bool:
         """Whether the message is done with."""
         log = telemetry.logger()
-        message: ImageMessage | None = None
+        message: M | None = None
         try:
-            message = messages.decode(record["body"])
-            log.append_keys(image_id=message.image_id)
+            message = self.decode(record["body"])
+            log.append_keys(**message.about)
             stage()(message)
         except Superseded as superseded:
             log.info("%s: dropped: %s", self.name, superseded)
@@ -108,10 +117,10 @@ class Batch:
                 self._note_fault(message, error)
             return False
         finally:
-            log.remove_keys(["image_id"])
+            log.remove_keys(list(message.about) if message is not None else [])
         return True
 
-    def _note_fault(self, message: ImageMessage, error: Exception) -> None:
+    def _note_fault(self, message: M, error: Exception) -> None:
         try:
             self.faults.note_fault(message, fault_of(error), now_ms=now_ms())
         except (Superseded, ServiceUnavailable):

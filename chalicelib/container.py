@@ -5,7 +5,7 @@ what it uses, so that the API never pays for Pillow nor for onnxruntime.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,26 +14,45 @@ from chalicelib.images import Status, new_image_id
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
+    from chalicelib.api.cursors import Cursors
     from chalicelib.api.health import HealthApi
     from chalicelib.api.idempotency import Idempotency
+    from chalicelib.api.image_view import ImageView
     from chalicelib.api.images import ImagesApi
+    from chalicelib.api.tracking import TrackingApi
+    from chalicelib.api.unsubscribe import UnsubscribeApi
     from chalicelib.aws.clients import Clients
     from chalicelib.aws.conversion_rows import ConversionRows
     from chalicelib.aws.image_table import ImageTable
+    from chalicelib.aws.notification_table import NotificationTable
     from chalicelib.aws.object_store import ObjectStore
+    from chalicelib.aws.parameters import JsonParameter
     from chalicelib.aws.queues import Queue
+    from chalicelib.aws.suppression_table import SuppressionTable
+    from chalicelib.aws.tracking_table import TrackingTable
     from chalicelib.batch import Batch, FaultRecord, Stage
+    from chalicelib.flags import Config, Flags
     from chalicelib.imaging.limits import Limits
     from chalicelib.inference.package import ModelPackage
+    from chalicelib.messages import ImageMessage, NotificationMessage
     from chalicelib.pipeline.backfill import Backfill
     from chalicelib.pipeline.bury import Bury
+    from chalicelib.pipeline.bury_notification import BuryNotification
+    from chalicelib.pipeline.check import Check
+    from chalicelib.pipeline.feedback import Feedback
     from chalicelib.pipeline.infer import Infer
     from chalicelib.pipeline.ingest import Ingest
+    from chalicelib.pipeline.mail import Mail
+    from chalicelib.pipeline.notify import Notify
     from chalicelib.pipeline.optimise import Optimise
     from chalicelib.pipeline.preprocess import Preprocess
+    from chalicelib.pipeline.stuck_parcels import StuckParcels
+    from chalicelib.unsubscribe_links import UnsubscribeLinks
 
 # Longer than the API's function may run: whoever holds a claim past it is dead.
 _IDEMPOTENCY_LEASE_SECONDS = 35
+# Longer than `mail` may run, for the same reason.
+_NOTIFICATION_LEASE_SECONDS = 70
 
 
 @dataclass(frozen=True)
@@ -102,17 +121,17 @@ class Container:
         return self._queue(self.settings.conversion_queue)
 
     @cached_property
-    def preprocessing_batch(self) -> "Batch":
+    def preprocessing_batch(self) -> "Batch[ImageMessage]":
         """Feeds `preprocess`."""
         return self._batch("preprocess", self.preprocessing_queue, self.images)
 
     @cached_property
-    def inference_batch(self) -> "Batch":
+    def inference_batch(self) -> "Batch[ImageMessage]":
         """Feeds `infer`."""
         return self._batch("infer", self.inference_queue, self.images)
 
     @cached_property
-    def conversion_batch(self) -> "Batch":
+    def conversion_batch(self) -> "Batch[ImageMessage]":
         """Feeds `optimise`."""
         return self._batch("optimise", self.conversion_queue, self.conversions)
 
@@ -167,7 +186,7 @@ class Container:
         )
 
     @cached_property
-    def convert(self) -> "Stage":
+    def convert(self) -> "Stage[ImageMessage]":
         """Makes copies of originals: those at full size, or renditions of old images."""
         return lambda message: (self.backfill if message.renditions else self.optimise)(message)
 
@@ -223,12 +242,8 @@ class Container:
     @cached_property
     def images_api(self) -> "ImagesApi":
         """The routes under ``/images``."""
-        from chalicelib.api.cursors import Cursors
-        from chalicelib.api.image_view import ImageView
         from chalicelib.api.images import ImagesApi
-        from chalicelib.aws.parameters import SecretParameter
 
-        secret = SecretParameter(ssm=self.clients.ssm, name=self.settings.signing_secret_parameter)
         return ImagesApi(
             settings=self.settings,
             images=self.images,
@@ -236,11 +251,9 @@ class Container:
             renditions=self.renditions,
             queue_of=self._queue_before,
             conversion_queue=self.conversion_queue,
-            view=ImageView(
-                renditions=self.renditions, link_seconds=self.settings.download_link_seconds
-            ),
-            cursors=Cursors(secret=secret.value),
-            idempotency=self._idempotency,
+            view=self._image_view,
+            cursors=self._cursors,
+            idempotency=self._idempotency(new_image_id),
         )
 
     @cached_property
@@ -251,6 +264,7 @@ class Container:
         return HealthApi(
             checks={
                 "images_table": self.images.check,
+                "tracking_table": self.tracking.check,
                 "uploads_bucket": self.uploads.check,
                 "renditions_bucket": self.renditions.check,
                 "preprocessing_queue": lambda: {"waiting": self.preprocessing_queue.waiting()},
@@ -259,8 +273,212 @@ class Container:
             }
         )
 
+    # --- Parcels --------------------------------------------------------------------------
+
     @cached_property
-    def _idempotency(self) -> "Idempotency":
+    def tracking(self) -> "TrackingTable":
+        """The updates of all parcels."""
+        from chalicelib.aws.tracking_table import TrackingTable
+
+        return TrackingTable(
+            table=self.clients.table(self.settings.tracking_table),
+            shards=self.settings.index_shards,
+        )
+
+    @cached_property
+    def flags(self) -> "JsonParameter[Flags]":
+        """What is switched on."""
+        from chalicelib.flags import Flags
+
+        return self._json_parameter(self.settings.flags_parameter, Flags, Flags())
+
+    @cached_property
+    def config(self) -> "JsonParameter[Config]":
+        """Numbers that can be changed while the service runs."""
+        from chalicelib.flags import Config
+
+        return self._json_parameter(self.settings.config_parameter, Config, Config())
+
+    @cached_property
+    def tracking_api(self) -> "TrackingApi":
+        """``POST /track`` and ``GET /status``."""
+        from chalicelib.api.tracking import TrackingApi
+        from chalicelib.api.tracking_view import TrackingView
+        from chalicelib.clock import now_ms
+        from chalicelib.parcels import new_update_id
+
+        return TrackingApi(
+            table=self.tracking,
+            images=self.images,
+            view=TrackingView(photos=self._image_view),
+            cursors=self._cursors,
+            idempotency=self._idempotency(lambda: new_update_id(now_ms())),
+            flags=self.flags.value,
+            config=self.config.value,
+        )
+
+    @cached_property
+    def check(self) -> "Check":
+        """What is looked after every five minutes."""
+        from chalicelib.pipeline.check import Check
+
+        return Check(parts={"stuck_parcels": self.stuck_parcels})
+
+    @cached_property
+    def stuck_parcels(self) -> "StuckParcels":
+        """Reports parcels that nothing was heard of."""
+        from chalicelib.aws.event_bus import EventBus
+        from chalicelib.aws.parcel_index import ParcelIndex
+        from chalicelib.pipeline.stuck_parcels import StuckParcels
+
+        return StuckParcels(
+            index=ParcelIndex(
+                table=self.clients.table(self.settings.tracking_table),
+                shards=self.settings.index_shards,
+            ),
+            bus=EventBus(events=self.clients.events, source=f"darkroom.{self.settings.stage}"),
+            config=self.config.value,
+        )
+
+    def _json_parameter[T](self, name: str, schema: type[T], default: T) -> "JsonParameter[T]":
+        from aws_lambda_powertools.utilities.parameters import SSMProvider
+
+        from chalicelib.aws.parameters import JsonParameter
+
+        return JsonParameter(
+            provider=SSMProvider(boto3_client=self.clients.quick_ssm),
+            name=name,
+            schema=schema,
+            default=default,
+        )
+
+    # --- Notifications ----------------------------------------------------------------------
+
+    @cached_property
+    def notify(self) -> "Notify":
+        """Queues an e-mail for each change of a parcel's status."""
+        from chalicelib import telemetry
+        from chalicelib.pipeline.notify import Notify
+
+        if not self.settings.mail_from:
+            telemetry.logger().warning("MAIL_FROM is not set: no e-mail is sent")
+        return Notify(
+            queue=self.notification_queue,
+            archive=self.uploads,
+            flags=self.flags.value,
+            sends=bool(self.settings.mail_from),
+        )
+
+    @cached_property
+    def notification_queue(self) -> "Queue":
+        """In front of `mail`."""
+        return self._queue(self.settings.notification_queue)
+
+    @cached_property
+    def notification_batch(self) -> "Batch[NotificationMessage]":
+        """Feeds `mail`."""
+        from chalicelib import messages
+        from chalicelib.batch import Batch
+
+        return Batch(
+            name="mail",
+            decode=messages.decode_notification,
+            queue=self.notification_queue,
+            faults=self.notifications,
+            retry_base_seconds=self.settings.retry_base_seconds,
+        )
+
+    @cached_property
+    def mail(self) -> "Mail":
+        """Sends e-mails."""
+        from chalicelib.aws.mailer import Mailer
+        from chalicelib.pipeline.letter import LetterWriter
+        from chalicelib.pipeline.mail import Mail
+
+        return Mail(
+            notifications=self.notifications,
+            suppressions=self.suppressions,
+            images=self.images,
+            renditions=self.renditions,
+            queue=self.notification_queue,
+            writer=LetterWriter(
+                sender=self.settings.mail_from,
+                public_url=self.settings.public_url,
+                history_url=self.settings.history_url,
+                links=self._unsubscribe_links,
+            ),
+            mailer=Mailer(
+                ses=self.clients.ses, configuration_set=self.settings.mail_configuration_set
+            ),
+            flags=self.flags.value,
+            sender=self.settings.mail_from,
+        )
+
+    @cached_property
+    def bury_notification(self) -> "BuryNotification":
+        """Takes in the dead letters of `mail`."""
+        from chalicelib.pipeline.bury_notification import BuryNotification
+
+        return BuryNotification(notifications=self.notifications, archive=self.uploads)
+
+    @cached_property
+    def feedback(self) -> "Feedback":
+        """Takes in what SES hears of e-mails."""
+        from chalicelib.pipeline.feedback import Feedback
+
+        return Feedback(suppressions=self.suppressions)
+
+    @cached_property
+    def unsubscribe_api(self) -> "UnsubscribeApi":
+        """The route ``/unsubscribe``."""
+        from chalicelib.api.unsubscribe import UnsubscribeApi
+
+        return UnsubscribeApi(suppressions=self.suppressions, links=self._unsubscribe_links)
+
+    @cached_property
+    def notifications(self) -> "NotificationTable":
+        """The rows of all e-mails."""
+        from chalicelib.aws.notification_table import NotificationTable
+
+        return NotificationTable(
+            table=self.clients.table(self.settings.notifications_table),
+            lease_seconds=_NOTIFICATION_LEASE_SECONDS,
+        )
+
+    @cached_property
+    def suppressions(self) -> "SuppressionTable":
+        """Whom nothing is sent to."""
+        from chalicelib.aws.suppression_table import SuppressionTable
+
+        return SuppressionTable(table=self.clients.table(self.settings.suppressions_table))
+
+    @cached_property
+    def _unsubscribe_links(self) -> "UnsubscribeLinks":
+        from chalicelib.aws.parameters import SecretParameter
+        from chalicelib.unsubscribe_links import UnsubscribeLinks
+
+        secret = SecretParameter(ssm=self.clients.ssm, name=self.settings.signing_secret_parameter)
+        return UnsubscribeLinks(secret=secret.value)
+
+    # --- Shared by the routes ---------------------------------------------------------------
+
+    @cached_property
+    def _image_view(self) -> "ImageView":
+        from chalicelib.api.image_view import ImageView
+
+        return ImageView(
+            renditions=self.renditions, link_seconds=self.settings.download_link_seconds
+        )
+
+    @cached_property
+    def _cursors(self) -> "Cursors":
+        from chalicelib.api.cursors import Cursors
+        from chalicelib.aws.parameters import SecretParameter
+
+        secret = SecretParameter(ssm=self.clients.ssm, name=self.settings.signing_secret_parameter)
+        return Cursors(secret=secret.value)
+
+    def _idempotency(self, new_id: Callable[[], str]) -> "Idempotency":
         from chalicelib.api.idempotency import Idempotency
         from chalicelib.aws.idempotency_table import IdempotencyTable
 
@@ -270,7 +488,7 @@ class Container:
                 kept_seconds=self.settings.idempotency_hours * 3600,
                 lease_seconds=_IDEMPOTENCY_LEASE_SECONDS,
             ),
-            new_id=new_image_id,
+            new_id=new_id,
         )
 
     def _queue_before(self, status: Status) -> "Queue":
@@ -303,11 +521,15 @@ class Container:
             decode_memory_bytes=settings.decode_memory_bytes,
         )
 
-    def _batch(self, name: str, queue: "Queue", faults: "FaultRecord") -> "Batch":
+    def _batch(
+        self, name: str, queue: "Queue", faults: "FaultRecord[ImageMessage]"
+    ) -> "Batch[ImageMessage]":
+        from chalicelib import messages
         from chalicelib.batch import Batch
 
         return Batch(
             name=name,
+            decode=messages.decode,
             queue=queue,
             faults=faults,
             retry_base_seconds=self.settings.retry_base_seconds,

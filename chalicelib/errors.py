@@ -15,6 +15,10 @@
     ├── ImageRejected                the image itself is at fault; its code is shown in the record
     ├── MessageRejected              a queue message that no retry can heal
     ├── Superseded                   the work was done, overtaken or deleted meanwhile: drop it
+    ├── AddressRejected              no e-mail is sent to this address, whatever is tried
+    ├── MailRefused                  SES does not take this e-mail, whenever it is offered
+    ├── MailOutcomeUnknown           SES may or may not have taken an e-mail
+    ├── NotificationInProgress       another process is sending it at this moment
     ├── ImageExists                  the record that was to be created is there already
     ├── ObjectMissing                the object that was to be read is gone
     ├── ModelInputMismatch           the prepared image is not of the size that the model wants
@@ -26,7 +30,7 @@
 never carries a foreign library's words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -58,9 +62,17 @@ class RequestError(DarkroomError):
 
 
 class InvalidRequest(RequestError):
-    """A field, a parameter or the body as a whole is wrong."""
+    """A field, a parameter or the body as a whole is wrong.
+
+    Args:
+        problems: Each wrong field by its path with dots, and what is wrong with it.
+    """
 
     code = "invalid_request"
+
+    def __init__(self, public_message: str, *, problems: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(public_message)
+        self.problems = tuple(problems)
 
 
 class InvalidCursor(RequestError):
@@ -196,6 +208,43 @@ class Superseded(DarkroomError):
     def __init__(self, detail: str, *, gone: bool = False) -> None:
         super().__init__("The message no longer applies.", detail=detail)
         self.gone = gone
+
+
+class AddressRejected(DarkroomError):
+    """No address, or one that is not supported. The address itself is in no text."""
+
+    code = "recipient_invalid"
+
+    def __init__(self) -> None:
+        super().__init__("This is no e-mail address that mail can be sent to.")
+
+
+class MailRefused(DarkroomError):
+    """SES refused this e-mail for what it is: another try would be refused too."""
+
+    code = "mail_refused"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("The mail service refused the e-mail.", detail=detail)
+
+
+class MailOutcomeUnknown(DarkroomError):
+    """The call to SES broke off after it may have arrived. It must not be made again."""
+
+    code = "outcome_unknown"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("Nobody knows whether the e-mail went out.", detail=detail)
+
+
+class NotificationInProgress(DarkroomError):
+    """Another process has marked the notification and may be calling SES at this moment."""
+
+    code = "notification_in_progress"
+    transient = True
+
+    def __init__(self, notification_id: str) -> None:
+        super().__init__("The e-mail is being sent.", detail=f"{notification_id!r} is being sent")
 
 
 class ImageExists(DarkroomError):

@@ -1,11 +1,14 @@
 """What stands in the queues: frozen, versioned, to and from JSON."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
 from chalicelib.errors import MessageRejected
+from chalicelib.parcels import Location, ParcelStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,20 +32,80 @@ class ImageMessage:
     renditions: tuple[str, ...] = ()
     version: Literal[1] = 1
 
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What log lines about it carry."""
+        return {"image_id": self.image_id}
 
-def encode(message: ImageMessage) -> str:
+
+@dataclass(frozen=True, kw_only=True)
+class NotificationMessage:
+    """One change of a parcel's status that somebody wants to be told of.
+
+    It holds what the e-mail says: by the time it is sent the parcel may be further.
+
+    Attributes:
+        tracking_id: Whose status changed.
+        change_seq: Which of its changes this is.
+        status: What it became.
+        location: Where.
+        occurred_at: When, in milliseconds since the Unix epoch.
+        email: Who is told.
+        image_id: The photo that proves it.
+        queued_at_ms: When it was first sent, in milliseconds since the Unix epoch.
+        waits: How often it was put back to wait for the photo.
+        version: Of this format. A reader refuses what it does not know.
+    """
+
+    tracking_id: str
+    change_seq: int
+    status: ParcelStatus
+    location: Location
+    occurred_at: int
+    email: str
+    image_id: str | None = None
+    queued_at_ms: int
+    waits: int = 0
+    version: Literal[1] = 1
+
+    @property
+    def notification_id(self) -> str:
+        """The name of the change: `chalicelib.parcels.change_id`."""
+        return f"{self.tracking_id}#{self.change_seq}"
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """What log lines about it carry; never the address."""
+        return {"tracking_id": self.tracking_id}
+
+
+def encode(message: ImageMessage | NotificationMessage) -> str:
     """The message as JSON text."""
-    return msgspec.json.encode(message).decode()
+    # In ASCII: SQS refuses a body with U+FFFE or U+FFFF in it, which a tracking_id may have.
+    return json.dumps(msgspec.to_builtins(message), separators=(",", ":"))
 
 
 def decode(body: str) -> ImageMessage:
-    """The message in a queue message's body.
+    """The message about an image in a queue message's body.
 
     Raises:
         MessageRejected: The body is no JSON, or not of this format and version.
     """
+    return _decoded(body, ImageMessage)
+
+
+def decode_notification(body: str) -> NotificationMessage:
+    """The notification in a queue message's body.
+
+    Raises:
+        MessageRejected: The body is no JSON, or not of this format and version.
+    """
+    return _decoded(body, NotificationMessage)
+
+
+def _decoded[M](body: str, kind: type[M]) -> M:
     try:
-        return msgspec.json.decode(body, type=ImageMessage)
+        return msgspec.json.decode(body, type=kind)
     # Half a character cannot be encoded, and nesting without end is no message either.
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise MessageRejected(

@@ -42,13 +42,34 @@ class Settings:
     renditions_bucket: str = _setting("Bucket of everything that is served: results, renditions.")
     images_table: str = _setting("Table with one row per image.")
     idempotency_table: str = _setting("Table of the answers kept for `Idempotency-Key`.")
+    tracking_table: str = _setting("Table with the updates of every parcel.")
     preprocessing_queue: str = _setting("Name of the queue before `preprocess`.")
     inference_queue: str = _setting("Name of the queue before `infer`.")
     conversion_queue: str = _setting("Name of the queue before `optimise`.")
+    notifications_table: str = _setting("Table with one row for each e-mail about a change.")
+    suppressions_table: str = _setting("Table of the addresses that no e-mail is sent to.")
+    notification_queue: str = _setting("Name of the queue before `mail`.")
+    flags_parameter: str = _setting("SSM parameter with the switches that `Flags` lists.")
+    config_parameter: str = _setting("SSM parameter with the numbers that `Config` lists.")
     signing_secret_parameter: str = _setting(
         "SSM parameter (SecureString) with the secret that signs page cursors; made at first use."
     )
 
+    mail_from: str = _setting(
+        "Sender of e-mails, verified in SES: `parcels@example.com`, with a name before it or "
+        "without. Without it no e-mail is sent.",
+        default="",
+    )
+    mail_configuration_set: str = _setting(
+        "Configuration set of SES that reports bounces and complaints.", default=""
+    )
+    public_url: str = _setting(
+        "Where the API is seen from outside, for the links to unsubscribe in e-mails.", default=""
+    )
+    history_url: str = _setting(
+        "Address of a page about a parcel, for a link in e-mails; the tracking id is appended.",
+        default="",
+    )
     allowed_origin: str = _setting("Origin that browsers may call the API from.", default="*")
     max_upload_bytes: int = _setting(
         "Largest original, in bytes; bounds the upload link too.", default=50 * 1024 * 1024

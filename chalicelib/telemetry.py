@@ -24,6 +24,17 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "ImagesRejected": ("Count", "Images refused because of what they are."),
     "ProcessingErrors": ("Count", "Faults of a stage that will be tried again."),
     "DeadLetters": ("Count", "Messages given up and kept in the archive."),
+    "TrackingUpdateStored": ("Count", "Updates of parcels that were kept."),
+    "TrackingUpdateLate": ("Count", "Updates among them that came too late to say how it stands."),
+    "StuckParcels": ("Count", "Parcels that were reported for want of updates."),
+    "NotificationSent": ("Count", "E-mails that the mail service took."),
+    "NotificationSuppressed": ("Count", "E-mails that were not to be sent; their rows say why."),
+    "NotificationFailed": ("Count", "E-mails that were given up; their rows say why."),
+    "MailBounced": ("Count", "Addresses that cannot be reached, and are suppressed."),
+    "MailComplained": ("Count", "Addresses whose owners complained, and are suppressed."),
+    "Unsubscribed": ("Count", "Unsubscriptions, of an address for a parcel or for all."),
+    "ParameterRejected": ("Count", "Values in SSM that make no sense; the last good one stays."),
+    "ParameterUnavailable": ("Count", "Reads of SSM parameters that failed."),
 }
 
 

@@ -45,6 +45,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
                 running.callback(process.stop)
             places.check_ports()
             _start(places, aws, api, console, samples=environ.get("SAMPLES") != "0")
+            console.print(f"Mails: {places.aws_url}/_ministack/ses/messages")
             console.print(f"Ready: {places.api_url}")
             _serve((aws, api), stopping)
     except KeyboardInterrupt:

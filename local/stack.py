@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ PARAMETERS = {
     "PreprocessConcurrency": 2,
     "InferConcurrency": 2,
     "OptimiseConcurrency": 2,
+    "MailConcurrency": 2,
     "MaxReceives": 3,
 }
+# Nothing leaves the machine: the local SES keeps what it is given.
+MAIL_DOMAIN = "darkroom.example"
+MAIL_FROM = f"Darkroom <parcels@{MAIL_DOMAIN}>"
 _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 
@@ -32,7 +37,13 @@ def bring_up(places: Places) -> str:
     Raises:
         StartFailed: It did not work.
     """
-    wanted = project_fingerprint()
+    _verify_sender(places)
+    texts = {
+        "MailFrom": MAIL_FROM,
+        "PublicUrl": places.api_url,
+        "HistoryUrl": f"{places.api_url}/status?tracking_id=",
+    }
+    wanted = project_fingerprint() + json.dumps(texts)
     recorded = places.folder / "deployed"
     cloudformation = client(places, "cloudformation")
     existing = _status(cloudformation)
@@ -44,6 +55,9 @@ def bring_up(places: Places) -> str:
         "StackName": STACK,
         "TemplateURL": template_url,
         "Capabilities": _CAPABILITIES,
+        "Parameters": [
+            {"ParameterKey": name, "ParameterValue": value} for name, value in texts.items()
+        ],
     }
     if existing is None:
         cloudformation.create_stack(**arguments)
@@ -52,6 +66,13 @@ def bring_up(places: Places) -> str:
     _wait(cloudformation)
     recorded.write_text(wanted)
     return "created" if existing is None else "updated"
+
+
+def _verify_sender(places: Places) -> None:
+    """What takes a proof of the domain's ownership on AWS."""
+    ses = client(places, "sesv2")
+    with suppress(ses.exceptions.AlreadyExistsException):
+        ses.create_email_identity(EmailIdentity=MAIL_DOMAIN)
 
 
 def project_fingerprint() -> str:

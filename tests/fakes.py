@@ -4,7 +4,7 @@
 so a fake that is kinder than AWS fails there.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -12,16 +12,23 @@ from typing import Any, Literal
 import msgspec
 
 from chalicelib.aws.conversion_rows import ConversionRows
+from chalicelib.aws.event_bus import EventBus
 from chalicelib.aws.idempotency_table import Claim, IdempotencyTable
 from chalicelib.aws.image_table import ImageTable
+from chalicelib.aws.mailer import Mailer
+from chalicelib.aws.notification_table import NotificationTable, SendingBrokeOff
 from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
 from chalicelib.aws.parameters import SecretParameter
+from chalicelib.aws.parcel_index import ParcelIndex
 from chalicelib.aws.queues import Queue
+from chalicelib.aws.suppression_table import SuppressionTable
+from chalicelib.aws.tracking_table import TrackingTable
 from chalicelib.errors import (
     IdempotencyInProgress,
     IdempotencyKeyReused,
     ImageExists,
     ImageNotFound,
+    NotificationInProgress,
     NotRetryable,
     ObjectMissing,
     ServiceUnavailable,
@@ -38,7 +45,13 @@ from chalicelib.images import (
     Status,
     StoredCopy,
 )
-from chalicelib.messages import ImageMessage
+from chalicelib.messages import ImageMessage, NotificationMessage
+from chalicelib.notifications import Claim as NotificationClaim
+from chalicelib.notifications import NotificationState, Suppression
+from chalicelib.parcels import Parcel, ParcelStatus, Update
+
+# What a fake has in place of a boto3 table.
+NO_TABLE: Any = None
 
 type Phase = Literal["before", "after"]
 
@@ -289,6 +302,17 @@ class FakeImageTable(ImageTable):
             images = [row for _, key in shown if isinstance(row := self.rows[key], Image)]
             return images, shown[-1][0] if len(wanted) > limit else None
 
+    def find(self, image_ids: Iterable[str]) -> dict[str, Image]:
+        wanted = set(image_ids)
+        if not wanted:
+            return {}
+        with self.trail.call("images.find"):
+            return {
+                image_id: row
+                for image_id in wanted
+                if isinstance(row := self.rows.get(image_id), Image)
+            }
+
     def check(self) -> None:
         with self.trail.call("images.check"):
             pass
@@ -534,12 +558,15 @@ class FakeQueue(Queue):
         self.sent: list[str] = []
         self.held: dict[str, Held] = {}
         self.postponed: dict[str, int] = {}
+        self.delays: list[int] = []
         self.trail = Trail() if trail is None else trail
         self.label = label
 
-    def send(self, body: str) -> None:
+    def send(self, body: str, *, delay_seconds: int = 0) -> None:
         with self.trail.call(f"{self.label}.send"):
-            self.held[f"{self.label}-{len(self.sent)}"] = Held(body=body)
+            visible = delay_seconds == 0
+            self.held[f"{self.label}-{len(self.sent)}"] = Held(body=body, visible=visible)
+            self.delays.append(delay_seconds)
             self.sent.append(body)
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
@@ -659,3 +686,302 @@ class FakeSecret(SecretParameter):
 
     def value(self) -> str:
         return self.parameters.setdefault(self.label, f"secret-{len(self.parameters)}-of-a-test")
+
+
+# --- Parcels ----------------------------------------------------------------------------------
+
+
+class FakeTrackingTable(TrackingTable):
+    """Updates and parcels in dictionaries; how they are taken in is left to the real class.
+
+    ``updates`` holds the history of each parcel by timestamp, ``parcels`` how each stands, and
+    ``changes`` every state of a parcel that was ever written, in order, as the stream would.
+    """
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        super().__init__(table=NO_TABLE, shards=4, wait=lambda _: None)
+        fields = {
+            "trail": Trail() if trail is None else trail,
+            "updates": {},
+            "parcels": {},
+            "changes": [],
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    trail: Trail
+    updates: dict[str, dict[int, Update]]
+    parcels: dict[str, Parcel]
+    changes: list[Parcel]
+
+    def get(self, tracking_id: str) -> Parcel | None:
+        with self.trail.call("tracking.get"):
+            return self.parcels.get(tracking_id)
+
+    def history(self, tracking_id: str, *, limit: int, before: int | None = None) -> list[Update]:
+        with self.trail.call("tracking.history"):
+            ordered = sorted(self.updates.get(tracking_id, {}).items(), reverse=True)
+            wanted = [update for key, update in ordered if before is None or key < before]
+            return wanted[:limit]
+
+    def _write(self, update: Update, before: Parcel | None, after: Parcel) -> str | None:
+        with self.trail.call("tracking.write"):
+            updates = self.updates.setdefault(update.tracking_id, {})
+            known = self.parcels.get(update.tracking_id)
+            if update.timestamp in updates:
+                return "place"
+            if (known and known.version) != (before and before.version):
+                return "parcel"
+            updates[update.timestamp] = update
+            self.parcels[update.tracking_id] = after
+            self.changes.append(after)
+            return None
+
+    def _update_at(self, update: Update) -> Update | None:
+        with self.trail.call("tracking.update_at"):
+            return self.updates.get(update.tracking_id, {}).get(update.timestamp)
+
+
+@dataclass
+class ReportMark:
+    """What a parcel's item says of its reports."""
+
+    version: int
+    day: int | None = None
+    lease_until: int | None = None
+
+
+class FakeParcelIndex(ParcelIndex):
+    """The parcels of a `FakeTrackingTable`, found by their status."""
+
+    def __init__(self, tracking: FakeTrackingTable) -> None:
+        self.tracking = tracking
+        self.trail = tracking.trail
+        self.marks: dict[str, ReportMark] = {}
+
+    def silent(self, status: ParcelStatus, *, before_ms: int) -> Iterator[str]:
+        with self.trail.call("parcels.silent"):
+            found = [
+                parcel.tracking_id
+                for parcel in self.tracking.parcels.values()
+                if parcel.status is status and parcel.last_update_at < before_ms
+            ]
+        yield from found
+
+    def claim_report(
+        self,
+        tracking_id: str,
+        status: ParcelStatus,
+        *,
+        before_ms: int,
+        day: int,
+        now_ms: int,
+        lease_ms: int,
+    ) -> Parcel | None:
+        with self.trail.call("parcels.claim_report"):
+            parcel = self.tracking.parcels.get(tracking_id)
+            if parcel is None or parcel.status is not status or parcel.last_update_at >= before_ms:
+                return None
+            mark = self._mark(parcel)
+            if mark.day == day or (mark.lease_until is not None and mark.lease_until >= now_ms):
+                return None
+            mark.lease_until = now_ms + lease_ms
+            return parcel
+
+    def settle_report(self, tracking_id: str, *, day: int) -> None:
+        with self.trail.call("parcels.settle_report"):
+            mark = self._mark(self.tracking.parcels[tracking_id])
+            mark.day, mark.lease_until = day, None
+
+    def _mark(self, parcel: Parcel) -> ReportMark:
+        mark = self.marks.get(parcel.tracking_id)
+        # An update writes the item anew, without marks.
+        if mark is None or mark.version != parcel.version:
+            mark = self.marks[parcel.tracking_id] = ReportMark(version=parcel.version)
+        return mark
+
+
+class FakeEventBus(EventBus):
+    """A bus. ``published`` holds every event that it took: its kind and its detail."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.published: list[tuple[str, dict[str, Any]]] = []
+        self.trail = Trail() if trail is None else trail
+
+    def publish(self, kind: str, detail: Mapping[str, Any]) -> None:
+        with self.trail.call("bus.publish"):
+            self.published.append((kind, dict(detail)))
+
+
+@dataclass
+class NotificationRow:
+    """A notification as it is stored."""
+
+    state: NotificationState
+    attempt: int = 0
+    owner: str = ""
+    lease_until_ms: int = 0
+    reason: str | None = None
+    message_id: str | None = None
+    last_error: Failure | None = None
+    resendable: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it may be claimed."""
+        return self.state is NotificationState.PENDING or self.resendable
+
+
+class FakeNotificationTable(NotificationTable):
+    """Rows in a dictionary."""
+
+    def __init__(self, trail: Trail | None = None, *, lease_seconds: int = 70) -> None:
+        self.rows: dict[str, NotificationRow] = {}
+        self.trail = Trail() if trail is None else trail
+        self._lease_ms = lease_seconds * 1000
+
+    def claim(self, message: NotificationMessage, *, owner: str, now_ms: int) -> NotificationClaim:
+        with self.trail.call("notifications.claim"):
+            row = self.rows.setdefault(
+                message.notification_id, NotificationRow(state=NotificationState.PENDING)
+            )
+            claim = NotificationClaim(notification_id=message.notification_id, attempt=row.attempt)
+            if row.open:
+                row.resendable = False
+                row.state, row.owner = NotificationState.SENDING, owner
+                row.attempt, row.lease_until_ms = row.attempt + 1, now_ms + self._lease_ms
+                return replace(claim, attempt=row.attempt)
+            if row.state is not NotificationState.SENDING:
+                raise Superseded(f"is {row.state}")
+            if row.owner == owner:
+                return claim
+            if row.lease_until_ms >= now_ms:
+                raise NotificationInProgress(message.notification_id)
+            raise SendingBrokeOff(claim)
+
+    def sent(
+        self,
+        message: NotificationMessage,
+        claim: NotificationClaim,
+        *,
+        message_id: str,
+        now_ms: int,
+    ) -> None:
+        with self.trail.call("notifications.sent"):
+            row = self._held(message, claim)
+            row.state, row.message_id = NotificationState.SENT, message_id
+
+    def not_sent(
+        self,
+        message: NotificationMessage,
+        claim: NotificationClaim,
+        reason: Failure,
+        *,
+        now_ms: int,
+    ) -> None:
+        with self.trail.call("notifications.not_sent"):
+            _fail(self._held(message, claim), reason)
+
+    def release(
+        self, message: NotificationMessage, claim: NotificationClaim, *, now_ms: int
+    ) -> None:
+        with self.trail.call("notifications.release"):
+            self._held(message, claim).state = NotificationState.PENDING
+
+    def suppress(self, message: NotificationMessage, reason: str, *, now_ms: int) -> None:
+        with self.trail.call("notifications.suppress"):
+            row = self._unclaimed(message)
+            row.state, row.reason = NotificationState.SUPPRESSED, str(reason)
+
+    def fail(self, message: NotificationMessage, reason: Failure, *, now_ms: int) -> None:
+        with self.trail.call("notifications.fail"):
+            _fail(self._unclaimed(message), reason)
+
+    def give_up(
+        self, message: NotificationMessage, reason: Failure, if_sending: Failure, *, now_ms: int
+    ) -> None:
+        with self.trail.call("notifications.give_up"):
+            row = self.rows.get(message.notification_id)
+            if row is None or row.state is not NotificationState.SENDING:
+                row = self._unclaimed(message)
+                _fail(row, reason)
+                row.resendable = True
+            elif row.lease_until_ms >= now_ms:
+                raise NotificationInProgress(message.notification_id)
+            else:
+                _fail(row, if_sending)
+
+    def note_fault(self, message: NotificationMessage, fault: Failure, *, now_ms: int) -> None:
+        with self.trail.call("notifications.note_fault"):
+            row = self._unclaimed(message)
+            row.state, row.last_error = NotificationState.PENDING, fault
+
+    def last_fault(self, message: NotificationMessage) -> Failure | None:
+        with self.trail.call("notifications.last_fault"):
+            row = self.rows.get(message.notification_id)
+            return None if row is None else row.last_error
+
+    def _unclaimed(self, message: NotificationMessage) -> NotificationRow:
+        row = self.rows.get(message.notification_id)
+        if row is None:
+            row = NotificationRow(state=NotificationState.PENDING)
+            self.rows[message.notification_id] = row
+        if not row.open:
+            raise Superseded(f"is {row.state}")
+        row.resendable = False
+        return row
+
+    def _held(self, message: NotificationMessage, claim: NotificationClaim) -> NotificationRow:
+        row = self.rows.get(message.notification_id)
+        if (
+            row is None
+            or row.state is not NotificationState.SENDING
+            or row.attempt != claim.attempt
+        ):
+            raise Superseded("no longer held")
+        return row
+
+
+def _fail(row: NotificationRow, reason: Failure) -> None:
+    row.state, row.reason, row.last_error = NotificationState.FAILED, reason.code, reason
+
+
+class FakeSuppressionTable(SuppressionTable):
+    """Suppressions in a dictionary, by address and parcel; None stands for all parcels."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.rows: dict[tuple[str, str | None], Suppression] = {}
+        self.trail = Trail() if trail is None else trail
+
+    def add(
+        self, address_hash: str, reason: Suppression, *, parcel_hash: str | None, now: int
+    ) -> None:
+        with self.trail.call("suppressions.add"):
+            self.rows.setdefault((address_hash, parcel_hash), reason)
+
+    def reason_against(self, address_hash: str, parcel_hash: str) -> Suppression | None:
+        with self.trail.call("suppressions.reason_against"):
+            everything = self.rows.get((address_hash, None))
+            return everything or self.rows.get((address_hash, parcel_hash))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentMail:
+    """An e-mail as the mail service took it."""
+
+    raw: bytes
+    sender: str
+    recipient: str
+
+
+class FakeMailer(Mailer):
+    """Keeps what it is given in ``taken``."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.taken: list[SentMail] = []
+        self.trail = Trail() if trail is None else trail
+
+    def send(self, raw: bytes, *, sender: str, recipient: str) -> str:
+        with self.trail.call("mailer.send"):
+            self.taken.append(SentMail(raw=raw, sender=sender, recipient=recipient))
+            return f"message-{len(self.taken)}"

@@ -54,11 +54,19 @@ class Answer:
 
 def error_answer(error: DarkroomError, request_id: str) -> Answer:
     """Any of our errors in the one shape of the contract."""
-    return Answer(
-        status=error.status,
-        body={"error": error.public_message, "code": error.code, "request_id": request_id},
-        headers=error.headers,
-    )
+    body: dict[str, Any] = {
+        "error": error.public_message,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if isinstance(error, InvalidRequest) and error.problems:
+        body["errors"] = problems_shown(error)
+    return Answer(status=error.status, body=body, headers=error.headers)
+
+
+def problems_shown(error: InvalidRequest) -> list[dict[str, str]]:
+    """The wrong fields of a request, as clients see them."""
+    return [{"field": field, "message": message} for field, message in error.problems]
 
 
 def framework_refusal(status: int, *, allowed: str) -> DarkroomError:
@@ -86,7 +94,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(body.decode("utf-8"), parse_constant=refuse_constant)
         # 1e400 is read as infinity, and "\\ud800" as half a character: nothing can write them.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError):
@@ -96,6 +104,11 @@ def json_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> None:
+def refuse_constant(name: str) -> None:
+    """For the JSON parser: refuse NaN and Infinity.
+
+    Raises:
+        ValueError: Always.
+    """
     # NaN and Infinity are no JSON (RFC 8259, 6), though Python's parser takes them.
     raise ValueError(name)

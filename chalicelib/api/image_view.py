@@ -63,6 +63,21 @@ class ImageView:
             shown |= self._prediction(image)
         return shown
 
+    def in_brief(self, image: Image) -> dict[str, Any]:
+        """How far an image is, its thumb and what was seen in it, as far as they are known."""
+        shown: dict[str, Any] = {
+            "image_id": image.image_id,
+            "status": image.status.value,
+            "links": {"self": self.link(image.image_id)},
+        }
+        thumb = image.renditions.get("thumb")
+        if thumb is not None:
+            shown["thumb"] = self._copy(thumb)
+        if image.status is Status.COMPLETED and image.prediction is not None:
+            shown["top_prediction"] = image.prediction.classes[0]
+            shown["confidence"] = image.prediction.probabilities[0]
+        return shown
+
     def link(self, image_id: str) -> str:
         """The path of an image in this API."""
         return f"/images/{image_id}"

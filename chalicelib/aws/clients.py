@@ -14,7 +14,9 @@ from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sesv2 import SESV2Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -53,6 +55,32 @@ class Clients:
         client: SSMClient = self._client("ssm")
         return client
 
+    @cached_property
+    def quick_ssm(self) -> "SSMClient":
+        """SSM for what there is a substitute for: nobody waits long for it."""
+        client: SSMClient = self._client(
+            "ssm",
+            config=Config(
+                retries={"mode": "standard", "max_attempts": 2}, connect_timeout=1, read_timeout=2
+            ),
+        )
+        return client
+
+    @cached_property
+    def events(self) -> "EventBridgeClient":
+        """EventBridge."""
+        client: EventBridgeClient = self._client("events")
+        return client
+
+    @cached_property
+    def ses(self) -> "SESV2Client":
+        """SES, once a call: a repeated call may be a second e-mail."""
+        client: SESV2Client = self._client(
+            "sesv2",
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=20),
+        )
+        return client
+
     def table(self, name: str) -> "Table":
         """A DynamoDB table."""
         table: Table = self._dynamodb.Table(name)
@@ -62,10 +90,10 @@ class Clients:
     def _dynamodb(self) -> Any:
         return self._session.resource("dynamodb", **self._options)
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, **changes: Any) -> Any:
         # Its overloads want a literal name, one for each of 400 services.
         make: Callable[..., Any] = self._session.client
-        return make(service, **self._options)
+        return make(service, **{**self._options, **changes})
 
     @cached_property
     def _session(self) -> boto3.session.Session:

@@ -9,7 +9,7 @@ A deleted image leaves a tombstone, a row with nothing but its id, until no
 message about it can be left. Without it a late event would bring it back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 TOMBSTONE_SECONDS = 20 * 24 * 3600
 # An unused link's row outlives the link by this long, so that a late upload still meets it.
 UNUSED_SECONDS = 7 * 24 * 3600
+# DynamoDB takes at most this many keys in one batch.
+_BATCH_KEYS = 100
 
 _FAILED_BY_STEP = (Status.PREPROCESSING_FAILED, Status.INFERENCE_FAILED)
 
@@ -382,6 +384,15 @@ class ImageTable:
             if image_id in found and status in (None, found[image_id].status)
         ]
         return images, place
+
+    def find(self, image_ids: Iterable[str]) -> dict[str, Image]:
+        """Those of these images that are there, by their ids."""
+        wanted = sorted(set(image_ids))
+        return {
+            image.image_id: image
+            for start in range(0, len(wanted), _BATCH_KEYS)
+            for image in self._read(wanted[start : start + _BATCH_KEYS])
+        }
 
     def check(self) -> None:
         """Raise `ServiceUnavailable` unless the table is there and may be read."""

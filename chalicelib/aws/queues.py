@@ -24,10 +24,13 @@ class Queue:
     sqs: "SQSClient"
     name: str
 
-    def send(self, body: str) -> None:
-        """Send one message. An answer that is lost on the way leaves more than one copy."""
+    def send(self, body: str, *, delay_seconds: int = 0) -> None:
+        """Send one message, to be seen after this delay.
+
+        An answer that is lost on the way leaves more than one copy.
+        """
         with translated():
-            self.sqs.send_message(QueueUrl=self._url, MessageBody=body)
+            self.sqs.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=delay_seconds)
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         """Remove messages that were received and are done with."""

@@ -191,28 +191,32 @@ class FullSize:
 
 
 def _webp(source: FullSize, recipe: Recipe, rights: bytes, quality: int = QUALITY) -> Copy:
-    options = {"quality": quality, "method": recipe.webp_method, "exif": rights}
-    if source.header.frames > 1:
-        animation = _animated_webp(source, options)
-        if animation is not None:
-            return animation
-    picture = source.whole.picture
-    body = _saved(_in_colour(picture), "WEBP", **options)
-    if source.kind is Kind.GRAPHIC and picture.getcolors(_FEW_COLOURS) is not None:
-        # Few colours take less room kept exactly, and look better.
-        exact = _saved(_in_colour(picture), "WEBP", lossless=True, exif=rights)
-        if len(exact) < len(body):
-            return Copy(body=exact, quality=None, encoder=_ENCODERS[CopyFormat.WEBP])
-    return Copy(body=body, quality=quality, encoder=_ENCODERS[CopyFormat.WEBP])
+    lossy: Mapping[str, Any] = {"quality": quality, "method": recipe.webp_method, "exif": rights}
+    exact: Mapping[str, Any] = {"lossless": True, "method": recipe.webp_method, "exif": rights}
+    encoder = _ENCODERS[CopyFormat.WEBP]
+    animated = source.header.frames > 1
+    make = _animated_webp if animated else _still_webp
+    body, frames = make(source, lossy)
+    few_colours = source.whole.picture.getcolors(_FEW_COLOURS) is not None
+    if source.kind is Kind.GRAPHIC and (few_colours or animated):
+        # Drawings often take less room kept exactly, and look better.
+        smaller, _ = make(source, exact)
+        if len(smaller) < len(body):
+            return Copy(body=smaller, quality=None, encoder=encoder, frames=frames)
+    return Copy(body=body, quality=quality, encoder=encoder, frames=frames)
 
 
-def _animated_webp(source: FullSize, options: Mapping[str, Any]) -> Copy | None:
-    """The animation, None where only its first frame can be decoded."""
+def _still_webp(source: FullSize, options: Mapping[str, Any]) -> tuple[bytes, int]:
+    return _saved(_in_colour(source.whole.picture), "WEBP", **options), 1
+
+
+def _animated_webp(source: FullSize, options: Mapping[str, Any]) -> tuple[bytes, int]:
+    """The animation, as far as its frames can be decoded, and how many those are."""
     # Durations have to be known before the first frame is written, and frames are too large to
     # be kept: they are decoded twice.
     durations = [frame.milliseconds for frame in source.decoder.frames(source.body)]
     if len(durations) < 2:
-        return None
+        return _still_webp(source, options)
     frames = (frame.picture for frame in source.decoder.frames(source.body))
     body = _saved(
         next(frames),
@@ -223,12 +227,7 @@ def _animated_webp(source: FullSize, options: Mapping[str, Any]) -> Copy | None:
         loop=source.decoder.loops(source.body),
         **options,
     )
-    return Copy(
-        body=body,
-        quality=options["quality"],
-        encoder=_ENCODERS[CopyFormat.WEBP],
-        frames=len(durations),
-    )
+    return body, len(durations)
 
 
 def _jpeg(source: FullSize, _: Recipe, rights: bytes, quality: int = QUALITY) -> Copy:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+import PIL
 from PIL import Image as Pillow
 from PIL import ImageColor
 
@@ -18,7 +19,7 @@ from chalicelib.images import FocalPoint
 # Part of every key: raise it when the same settings would give other bytes.
 RECIPE_VERSION = 2
 # Pillow carries its encoders, and another one may write other bytes.
-_ENCODERS = Pillow.__version__
+_ENCODERS = PIL.__version__
 # See imaging/render.py; at 2 a thumbnail costs less than half, and looks the same.
 _REDUCING_GAP = 2.0
 
@@ -74,8 +75,8 @@ class Rendition:
     def fingerprint(self) -> str:
         """Differs where the bytes would: keys that carry it never change their content."""
         parts = (
-            RECIPE_VERSION, _ENCODERS, self.width, self.height, self.fit, self.background, self.format,
-            self.quality,
+            RECIPE_VERSION, _ENCODERS, self.width, self.height, self.fit, self.background,
+            self.format, self.quality,
         )  # fmt: skip
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 

@@ -1,6 +1,7 @@
 """Both sides of each contract: the fakes, and the real classes on the local AWS."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,24 +19,70 @@ class Edges:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self.clients = Clients(
-            Settings(
-                stage=LOCAL_STAGE,
-                uploads_bucket="unused",
-                renditions_bucket="unused",
-                images_table="unused",
-                idempotency_table="unused",
-                preprocessing_queue="unused",
-                inference_queue="unused",
-                conversion_queue="conversion",
-                signing_secret_parameter="unused",
-                aws_endpoint_url=places.aws_url,
-            )
+        self._settings = Settings(
+            stage=LOCAL_STAGE,
+            uploads_bucket="unused",
+            renditions_bucket="unused",
+            images_table="unused",
+            idempotency_table="unused",
+            tracking_table="unused",
+            flags_parameter="unused",
+            config_parameter="unused",
+            notifications_table="unused",
+            suppressions_table="unused",
+            notification_queue="unused",
+            preprocessing_queue="unused",
+            inference_queue="unused",
+            conversion_queue="unused",
+            signing_secret_parameter="unused",
+            aws_endpoint_url=places.aws_url,
         )
+        self.clients = Clients(self._settings)
 
     def admin(self, service: str) -> Any:
         """A client that is not the one under test."""
         return client(self._places, service)
+
+    def table_elsewhere(self, name: str) -> Any:
+        """A table as another process sees it: behind a client of its own."""
+        return Clients(self._settings).table(name)
+
+    def clients_at(self, url: str) -> Clients:
+        """The clients, for another service than the local AWS."""
+        return Clients(replace(self._settings, aws_endpoint_url=url))
+
+    @property
+    def aws_url(self) -> str:
+        """Where the local AWS answers."""
+        return self._places.aws_url
+
+    def notifications_table(self) -> str:
+        """As ``NotificationsTable`` in infrastructure/resources.yaml."""
+        name = unique("notifications")
+        self.admin("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "notification_id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "notification_id", "AttributeType": "S"}],
+        )
+        return name
+
+    def suppressions_table(self) -> str:
+        """As ``SuppressionsTable`` in infrastructure/resources.yaml."""
+        name = unique("suppressions")
+        self.admin("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[
+                {"AttributeName": "address_hash", "KeyType": "HASH"},
+                {"AttributeName": "scope", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "address_hash", "AttributeType": "S"},
+                {"AttributeName": "scope", "AttributeType": "S"},
+            ],
+        )
+        return name
 
     def images_table(self) -> str:
         """As ``ImagesTable`` in infrastructure/resources.yaml."""
@@ -70,6 +117,36 @@ class Edges:
             BillingMode="PAY_PER_REQUEST",
             KeySchema=[{"AttributeName": "idempotency_key", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "idempotency_key", "AttributeType": "S"}],
+        )
+        return name
+
+    def tracking_table(self) -> str:
+        """As ``TrackingTable`` in infrastructure/resources.yaml."""
+        name = unique("tracking")
+        self.admin("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[
+                {"AttributeName": "tracking_id", "KeyType": "HASH"},
+                {"AttributeName": "timestamp", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "tracking_id", "AttributeType": "S"},
+                {"AttributeName": "timestamp", "AttributeType": "N"},
+                {"AttributeName": "status_shard", "AttributeType": "S"},
+                {"AttributeName": "last_update_at", "AttributeType": "N"},
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by_status",
+                    "KeySchema": [
+                        {"AttributeName": "status_shard", "KeyType": "HASH"},
+                        {"AttributeName": "last_update_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
         )
         return name
 

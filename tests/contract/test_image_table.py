@@ -671,6 +671,18 @@ class TestPage:
                 assert len(page) == limit
             assert seen == twenty
 
+    def test_images_are_found_by_their_ids_and_those_that_are_not_there_are_left_out(
+        self, table: ImageTable
+    ) -> None:
+        images = [new_image() for _ in range(3)]
+        for image in images:
+            table.create(image)
+        deleted(table, gone := images.pop())
+        ids = [image.image_id for image in images]
+        asked = [*ids, *ids, gone.image_id, *(new_image_id() for _ in range(120))]
+        assert table.find(asked) == {image.image_id: image for image in images}
+        assert table.find([]) == {}
+
     def test_a_page_that_ends_with_the_last_row_is_the_last_page(
         self, table: ImageTable, twenty: list[Image]
     ) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 import app as app_module
 from chalicelib import errors
+from chalicelib.flags import Config, Flags
 from chalicelib.settings import Settings
 from tests.conftest import Deployed
 from tests.polling import eventually
@@ -38,16 +39,28 @@ def test_every_setting_is_documented_with_its_default() -> None:
             if setting.default is MISSING
             else "none"
             if setting.default == ""
+            else f"`{','.join(setting.default)}`"
+            if isinstance(setting.default, tuple)
             else f"`{setting.default}`"
         )
         assert (default, meaning) == (expected, setting.metadata["meaning"])
+
+
+def test_every_flag_and_number_in_ssm_is_documented_with_its_default() -> None:
+    documented = table_of(ROOT / "docs" / "configuration.md")
+    known = [*fields(Flags), *fields(Config)]
+    for entry in known:
+        expected = [f"`{json.dumps(entry.default)}`", entry.metadata["meaning"]]
+        assert documented[entry.name] == expected
+    assert {name for name in documented if name.islower()} == {entry.name for entry in known}
 
 
 def test_every_parameter_of_the_stack_is_documented() -> None:
     text = re.sub(r"!\w+", "", (ROOT / "infrastructure" / "resources.yaml").read_text())
     parameters = yaml.safe_load(text)["Parameters"]
     documented = table_of(ROOT / "docs" / "configuration.md")
-    assert {name for name in documented if not name.isupper()} == set(parameters)
+    named = {name for name in documented if name[0].isupper() and not name.isupper()}
+    assert named == set(parameters)
     for name, parameter in parameters.items():
         if name != "Stage":
             assert documented[name][0] == f"`{parameter['Default']}`"
@@ -114,6 +127,8 @@ def test_the_readmes_commands_give_what_it_shows(deployed: Deployed) -> None:
             "--data-binary @photo.jpg"
         ),
         "http://127.0.0.1:8000/images/IMAGE_ID",
+        "-X POST http://127.0.0.1:8000/track -H 'Content-Type: application/json' -d '{",
+        "'http://127.0.0.1:8000/status?tracking_id=PX-1'",
     ]
     created = httpx.post(
         f"{deployed.places.api_url}/images",
@@ -123,20 +138,33 @@ def test_the_readmes_commands_give_what_it_shows(deployed: Deployed) -> None:
 
     def completed() -> dict[str, Any] | None:
         image: dict[str, Any] = deployed.api.get(f"/images/{created['image_id']}").json()
-        return image if image["status"] == "completed" else None
+        done = {image["status"], image["conversion_status"]} == {"completed"}
+        return image if done else None
 
     image = eventually(completed, seconds=60, what="the image is completed")
     block = re.search(r"```json\n(.*?)```", readme, re.DOTALL)
     assert block is not None
     shown = json.loads(block[1])
     assert set(shown) == set(image)
-    for name, copy in shown["renditions"].items():
-        assert set(copy) == set(image["renditions"][name]), name
+    for kind in ("renditions", "formats"):
+        assert set(shown[kind]) == set(image[kind]), kind
+        for name, copy in shown[kind].items():
+            assert set(copy) == set(image[kind][name]), name
     for name in ("original", "results", "timings_ms", "model", "links"):
         assert set(shown[name]) == set(image[name]), name
     assert shown["model"] == image["model"]
+    update = re.search(r"-d '(\{.*?\})'", readme, re.DOTALL)
+    assert update is not None
+    body = update[1].replace("IMAGE_ID", created["image_id"])
+    answer = deployed.api.post("/track", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    parcel = deployed.api.get("/status?tracking_id=PX-1").json()
+    assert parcel["current"]["image"]["top_prediction"] == image["top_prediction"]
 
 
 def test_every_module_that_the_architecture_names_can_be_imported() -> None:
-    for name in ("container", "batch", "images", "messages", "settings", "errors", "telemetry"):
+    for name in (
+        *("container", "batch", "images", "parcels", "messages", "settings", "flags", "errors"),
+        "telemetry",
+    ):
         importlib.import_module(f"chalicelib.{name}")

@@ -9,6 +9,7 @@ from chalice.test import Client
 
 import app as app_module
 from chalicelib.api.http import Answer, Request
+from chalicelib.api.unsubscribe import Page
 
 
 @dataclass
@@ -41,6 +42,23 @@ class RecordingApi:
         self.delete = RecordingPart(Answer(status=204))
 
 
+class RecordingTrackingApi:
+    """Its routes are `RecordingPart`s."""
+
+    def __init__(self) -> None:
+        self.track = RecordingPart(Answer(status=200, body={"tracking_id": "1"}))
+        self.status = RecordingPart(Answer(status=200, body={"updates": []}))
+
+
+class RecordingUnsubscribeApi:
+    """Its routes are `RecordingPart`s."""
+
+    def __init__(self) -> None:
+        headers = {"Content-Type": "text/html; charset=utf-8"}
+        self.show = RecordingPart(Page(status=200, body="<p>Käfer", headers=headers))
+        self.unsubscribe = RecordingPart(Page(status=200, body="<p>Done", headers=headers))
+
+
 class RecordingBatch:
     """Remembers the events and the stages that they were for."""
 
@@ -54,12 +72,20 @@ class RecordingContainer:
     def __init__(self) -> None:
         self.images_api = RecordingApi()
         self.health_api = RecordingApi()
+        self.tracking_api = RecordingTrackingApi()
+        self.check = RecordingPart()
         self.ingest = RecordingPart()
         self.preprocess = object()
         self.infer = object()
         self.preprocessing_batch = RecordingBatch()
         self.inference_batch = RecordingBatch()
         self.bury = RecordingPart()
+        self.notify = RecordingPart()
+        self.mail = object()
+        self.notification_batch = RecordingBatch()
+        self.bury_notification = RecordingPart()
+        self.feedback = RecordingPart()
+        self.unsubscribe_api = RecordingUnsubscribeApi()
 
 
 @pytest.fixture

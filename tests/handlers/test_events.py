@@ -67,6 +67,32 @@ def test_each_dead_letter_queue_names_the_step_and_the_status_of_its_letters(
     ]
 
 
+def test_the_stream_of_parcels_reaches_notify_whole(
+    client: Client, container: RecordingContainer
+) -> None:
+    event = {"Records": [{"eventID": "1", "eventSourceARN": "a", "dynamodb": {}}, {"poison": 1}]}
+    client.lambda_.invoke("notify", event)
+    assert container.notify.calls == [((event,), {})]
+
+
+def test_the_queues_of_mail_feed_their_own_parts(
+    client: Client, container: RecordingContainer
+) -> None:
+    event = sqs_event(["x"])
+    for name in ("mail", "bury_notification", "feedback", "bury_feedback"):
+        client.lambda_.invoke(name, event)
+    ((fed, stage), _) = container.notification_batch.run.calls[0]
+    assert (fed, stage()) == (event, container.mail)
+    assert container.bury_notification.calls == container.feedback.calls == [((event,), {})]
+    assert container.bury.calls == [((event,), {"step": "feedback", "failed_status": None})]
+
+
+def test_the_schedule_runs_the_check_once(client: Client, container: RecordingContainer) -> None:
+    event = client.events.generate_cw_event("aws.events", "Scheduled Event", {}, [])
+    client.lambda_.invoke("check", event)
+    assert container.check.calls == [((), {})]
+
+
 def test_a_failure_reaches_the_poller(client: Client, container: RecordingContainer) -> None:
     """Without ReportBatchItemFailures only an exception keeps failed messages in the queue."""
     container.preprocessing_batch.run.answer = RuntimeError("two of ten failed")
@@ -89,4 +115,5 @@ def test_one_image_at_a_time_is_decoded() -> None:
         if hasattr(source, "batch_size")
     }
     assert sizes["preprocess"] == 1
+    assert sizes["mail"] == 1, "an e-mail that is sent must not come again with another"
     assert sizes["infer"] == 16

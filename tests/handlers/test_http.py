@@ -2,14 +2,16 @@
 
 import base64
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from chalice.test import Client, HTTPResponse
 
 import app as app_module
+from chalicelib.api.exact import ExactAnswer
 from chalicelib.api.http import Answer
-from chalicelib.errors import ImageNotFound, NotRetryable, ServiceUnavailable
+from chalicelib.errors import ImageNotFound, InvalidRequest, NotRetryable, ServiceUnavailable
 from tests.handlers.conftest import RecordingContainer
 
 IMAGE = "/images/00000000-0000-4000-8000-000000000000"
@@ -37,6 +39,58 @@ def test_each_route_calls_its_function_once(client: Client, container: Recording
     parts = (api.create, api.list_images, api.get, api.retry, api.delete, container.health_api.get)
     assert [len(part.calls) for part in parts] == [1] * 6
     assert api.list_images.requests[0].query == {"limit": "4"}
+
+
+def test_a_page_is_answered_as_html_with_the_form_as_it_was_sent(
+    client: Client, container: RecordingContainer
+) -> None:
+    shown = client.http.get("/unsubscribe?token=a.b-c")
+    assert shown.status_code == 200
+    assert shown.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert shown.body.decode() == "<p>Käfer"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    done = client.http.post(
+        "/unsubscribe?token=a.b-c", headers=form, body=b"List-Unsubscribe=One-Click"
+    )
+    assert done.status_code == 200
+    (request,) = container.unsubscribe_api.unsubscribe.requests
+    assert request.query == {"token": "a.b-c"}
+    assert request.body == b"List-Unsubscribe=One-Click"
+
+
+def test_the_routes_of_parcels_call_their_functions_once(
+    client: Client, container: RecordingContainer
+) -> None:
+    api = container.tracking_api
+    assert client.http.post("/track", body=b'{"a": 1.50}').status_code == 200
+    assert client.http.get("/status?tracking_id=P%201%2F%C3%A9&limit=3").status_code == 200
+    assert [len(part.calls) for part in (api.track, api.status)] == [1, 1]
+    assert api.track.requests[0].body == b'{"a": 1.50}'
+    assert api.status.requests[0].query == {"tracking_id": "P 1/é", "limit": "3"}
+
+
+def test_numbers_reach_the_client_as_the_api_wrote_them(
+    client: Client, container: RecordingContainer
+) -> None:
+    """Defect 50: a Decimal in an answer ended in 500."""
+    container.tracking_api.status.answer = ExactAnswer(
+        status=200, body={"lat": Decimal("40.71280000000000000000001"), "lng": Decimal("1.0")}
+    )
+    response = client.http.get("/status?tracking_id=P")
+    assert response.body == b'{"lat":40.71280000000000000000001,"lng":1.0}'
+
+
+def test_wrong_fields_stand_beside_the_one_shape_of_an_error(
+    client: Client, container: RecordingContainer
+) -> None:
+    container.tracking_api.track.answer = InvalidRequest(
+        "status is missing.", problems=[("status", "is missing")]
+    )
+    response = client.http.post("/track", body=b"{}")
+    body = json.loads(response.body)
+    assert (response.status_code, set(body)) == (400, {"error", "code", "request_id", "errors"})
+    assert body["errors"] == [{"field": "status", "message": "is missing"}]
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
 
 
 def test_a_204_has_no_body(client: Client) -> None:

@@ -1,13 +1,16 @@
 """What the packaged template says, where no tool looks."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from chalicelib.flags import Config, Flags
 from infrastructure.package import PackagingFailed, make_package
 
 FUNCTIONS = {
@@ -20,11 +23,18 @@ FUNCTIONS = {
     "BuryPreprocessing": (256, 60),
     "BuryInference": (256, 60),
     "BuryConversion": (256, 60),
+    "Check": (256, 60),
+    "Notify": (256, 60),
+    "Mail": (256, 60),
+    "BuryNotification": (256, 60),
+    "Feedback": (256, 60),
+    "BuryFeedback": (256, 60),
 }
 QUEUES_OF = {
     "Preprocess": ("PreprocessingQueue", "PreprocessingDeadLetters"),
     "Infer": ("InferenceQueue", "InferenceDeadLetters"),
     "Optimise": ("ConversionQueue", "ConversionDeadLetters"),
+    "Mail": ("NotificationQueue", "NotificationDeadLetters"),
 }
 
 
@@ -142,16 +152,97 @@ def test_tables_are_on_demand_and_their_indexes_have_no_capacity(
 ) -> None:
     """Defect 20: AWS refuses capacity on an index of an on-demand table; the emulators do not."""
     tables = of_type(resources, "AWS::DynamoDB::Table")
-    assert set(tables) == {"ImagesTable", "IdempotencyTable"}
-    for table in tables.values():
+    assert {"ImagesTable", "IdempotencyTable", "TrackingTable"} <= set(tables)
+    for name, table in tables.items():
         assert table["BillingMode"] == "PAY_PER_REQUEST"
         assert "ProvisionedThroughput" not in json.dumps(table)
         assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
         assert table["SSESpecification"]["SSEEnabled"] is True
-        assert table["TimeToLiveSpecification"] == {
-            "AttributeName": "expires_at",
-            "Enabled": True,
+        expiry = {"AttributeName": "expires_at", "Enabled": True}
+        assert table.get("TimeToLiveSpecification", expiry) == expiry, name
+    assert {"ImagesTable", "IdempotencyTable"} <= {
+        name for name, table in tables.items() if "TimeToLiveSpecification" in table
+    }
+    assert "TimeToLiveSpecification" not in tables["TrackingTable"], "a history is kept for good"
+
+
+def test_the_tracking_table_is_kept_streamed_and_indexed_by_status_and_time(
+    resources: dict[str, Any],
+) -> None:
+    table = resources["TrackingTable"]
+    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    properties = table["Properties"]
+    assert [key["AttributeName"] for key in properties["KeySchema"]] == ["tracking_id", "timestamp"]
+    assert properties["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    (index,) = properties["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "by_status"
+    assert [key["AttributeName"] for key in index["KeySchema"]] == [
+        *("status_shard", "last_update_at")
+    ]
+
+
+def test_the_values_in_ssm_are_such_as_the_code_takes(resources: dict[str, Any]) -> None:
+    parameters = of_type(resources, "AWS::SSM::Parameter")
+    flags = msgspec.json.decode(parameters["FlagsParameter"]["Value"], type=Flags)
+    config = msgspec.json.decode(parameters["ConfigParameter"]["Value"], type=Config)
+    assert flags == Flags(
+        enhanced_tracking=True, batch_processing=True, real_time_notifications=True
+    )
+    assert config == Config()
+    for name, schema in (("FlagsParameter", Flags), ("ConfigParameter", Config)):
+        written = json.loads(parameters[name]["Value"])
+        assert set(written) == {field.name for field in dataclasses.fields(schema)}
+        assert parameters[name]["Type"] == "String", "nothing in it is a secret (defect 57)"
+
+
+def test_the_check_runs_every_five_minutes(resources: dict[str, Any]) -> None:
+    (event,) = resources["Check"]["Properties"]["Events"].values()
+    assert event["Type"] == "Schedule"
+    assert event["Properties"]["Schedule"] == "rate(5 minutes)"
+
+
+def test_the_routes_of_parcels_take_signed_requests_alone_and_their_preflight_any(
+    resources: dict[str, Any],
+) -> None:
+    """`chalice local` does not enforce it, so the template has to say it. Defect 60."""
+    definition = resources["RestAPI"]["Properties"]["DefinitionBody"]
+    signed = {
+        f"{method} {path}"
+        for path, methods in definition["paths"].items()
+        for method, route in methods.items()
+        if {"sigv4": []} in route.get("security", [])
+    }
+    assert signed == {"post /track", "get /status"}
+    assert definition["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+
+
+def test_the_roles_of_parcels_may_do_what_they_do_and_nothing_else(
+    resources: dict[str, Any],
+) -> None:
+    """Defect 58: Scan, batch writes and all of SSM were allowed, and used by nobody."""
+
+    def allowed(role: str, service: str, resource: str) -> set[str]:
+        return {
+            action.partition(":")[2]
+            for policy in resources[role]["Properties"]["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            for action in statement["Action"]
+            if action.startswith(service) and resource in json.dumps(statement["Resource"])
         }
+
+    assert allowed("ApiHandlerRole", "dynamodb:", "-tracking") == {"GetItem", "PutItem", "Query"}
+    assert allowed("ApiHandlerRole", "ssm:", "/flags") == {"GetParameter"}
+    assert allowed("CheckRole", "dynamodb:", "-tracking") == {"Query", "UpdateItem"}
+    assert allowed("CheckRole", "events:", "event-bus/default") == {"PutEvents"}
+    assert allowed("CheckRole", "ssm:", "/config") == {"GetParameter"}
+    assert allowed("CheckRole", "ssm:", "parameter/darkroom/*/signing-secret") == set()
+
+
+def test_what_is_called_by_api_gateway_has_no_dead_letter_queue(
+    resources: dict[str, Any],
+) -> None:
+    """Defect 59: it is for calls that nobody waits for, so nothing could ever reach it."""
+    assert "DeadLetterQueue" not in resources["APIHandler"]["Properties"]
 
 
 def test_what_the_gateway_refuses_has_the_one_shape_and_cors(resources: dict[str, Any]) -> None:
@@ -164,11 +255,16 @@ def test_what_the_gateway_refuses_has_the_one_shape_and_cors(resources: dict[str
         assert body["request_id"] == "$context.requestId"
         assert "Access-Control-Allow-Origin" in response["ResponseParameters"]["Headers"]
     assert str(responses["MISSING_AUTHENTICATION_TOKEN"]["StatusCode"]) == "404"
+    for refusal in ("ACCESS_DENIED", "INVALID_SIGNATURE", "EXPIRED_TOKEN"):
+        assert str(responses[refusal]["StatusCode"]) == "403"
 
 
 def test_every_route_has_its_preflight(resources: dict[str, Any]) -> None:
     paths = resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
-    assert set(paths) == {"/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"}
+    assert set(paths) == {
+        *("/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"),
+        *("/track", "/status", "/unsubscribe"),
+    }
     for path, methods in paths.items():
         assert "options" in methods, path
 

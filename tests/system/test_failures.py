@@ -221,6 +221,7 @@ def test_health_names_what_it_asked(service: Service) -> None:
     assert answer.json()["status"] == "ok"
     assert set(answer.json()["checks"]) == {
         "images_table",
+        "tracking_table",
         "uploads_bucket",
         "renditions_bucket",
         "preprocessing_queue",

@@ -94,8 +94,14 @@ def run(
     return faults
 
 
-def batch_of(queue: RecordingQueue, faults: RecordingFaults) -> Batch:
-    return Batch(name="develop", queue=queue, faults=faults, retry_base_seconds=10)
+def batch_of(queue: RecordingQueue, faults: RecordingFaults) -> Batch[ImageMessage]:
+    return Batch(
+        name="develop",
+        decode=messages.decode,
+        queue=queue,
+        faults=faults,
+        retry_base_seconds=10,
+    )
 
 
 def named_in(failed: pytest.ExceptionInfo[BatchFailed]) -> list[str]:

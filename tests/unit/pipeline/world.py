@@ -68,6 +68,12 @@ SETTINGS = Settings(
     renditions_bucket="renditions-bucket",
     images_table="images",
     idempotency_table="idempotency",
+    tracking_table="tracking",
+    flags_parameter="/flags",
+    config_parameter="/config",
+    notifications_table="notifications",
+    suppressions_table="suppressions",
+    notification_queue="notification",
     preprocessing_queue="preprocessing",
     inference_queue="inference",
     conversion_queue="conversion",
@@ -263,7 +269,7 @@ class World:
                 return
         raise AssertionError("the event was never taken in")
 
-    def poll(self, queue: FakeQueue, stage: Stage) -> bool:
+    def poll(self, queue: FakeQueue, stage: Stage[ImageMessage]) -> bool:
         """Deliver one message as Lambda does; whether there was one.
 
         What fails, or kills its process, comes again.
@@ -273,7 +279,13 @@ class World:
         if not records:
             return False
         faults = self.conversions if queue is self.conversion_queue else self.images
-        batch = Batch(name=queue.label, queue=queue, faults=faults, retry_base_seconds=1)
+        batch = Batch(
+            name=queue.label,
+            decode=messages.decode,
+            queue=queue,
+            faults=faults,
+            retry_base_seconds=1,
+        )
         with suppress(BatchFailed, Crash):
             batch.run({"Records": records}, lambda: stage)
             queue.removed([record["receiptHandle"] for record in records])
