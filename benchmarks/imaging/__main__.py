@@ -2,7 +2,7 @@
 
 Every contender is a process of its own with one thread. They take turns, photo by photo and round
 by round, and what counts is CPU time (user and system, all threads): what disturbs the machine
-disturbs all. One round before the first is not counted; its outputs are scored.
+disturbs all. What the first round made is scored.
 """
 
 import argparse
@@ -64,6 +64,8 @@ class Bench:
         with running(names()) as contenders:
             for process in contenders.values():
                 self.versions |= process.versions
+                # What a library loads or builds at its first call is not a photo's cost.
+                process.do(min(self._photos.values(), key=sources.megapixels), ["full"], Effort())
             for job, count in rounds.items():
                 for photo, path in self._photos.items():
                     self._measure(contenders, job, photo, path, count)
@@ -72,15 +74,14 @@ class Bench:
         self, contenders: Mapping[str, Process], job: str, photo: Photo, path: Path, count: int
     ) -> None:
         spent: dict[str, list[float]] = defaultdict(list)
-        for turn in range(count + 1):
-            self._progress(f"{job} job, {photo}, round {turn} of {count}")
+        for turn in range(count):
+            self._progress(f"{job} job, {photo}, round {turn + 1} of {count}")
             for label, name, effort in self._entries(contenders, job):
-                jobs = ["small"] if job == "small" else ["small", "full"]
+                jobs = ("small",) if job == "small" else ("small", "full")
                 keep = self._kept(photo, label) if turn == 0 else None
                 result = contenders[name].do(path, jobs, effort, keep=keep)
-                if turn:
-                    spent[label].append(result.cpu_ms)
-                else:
+                spent[label].append(result.cpu_ms)
+                if turn == 0:
                     self.sizes.setdefault(job, {}).setdefault(photo, {})[label] = result.bytes
         self.costs.setdefault(job, {})[photo] = dict(spent)
 

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 from ssimulacra2 import compute_ssimulacra2
 
-from benchmarks.imaging.jobs import MODEL_SIDE, STANDARD, THUMB
+from benchmarks.imaging.jobs import MODEL_SIDE, SMALL, STANDARD, THUMB
 
 # The middle of a full-size copy that is scored: the whole of 12 MP would take half a minute.
 _SCORED_SIDE = 1024
@@ -83,24 +83,29 @@ def scores(photo: Path, made: Mapping[str, Path], folder: Path) -> dict[str, dic
         folder: For files that are needed meanwhile.
 
     Returns:
-        By contender and output. A copy with other dimensions than the original's scores minus
-        infinity.
+        By contender and output. A copy whose middle has other dimensions than the original's
+        scores minus infinity.
     """
     reference = Reference.of(photo)
-    found: dict[str, dict[str, float]] = {name: {} for name in made}
-    for output, box in (("standard", STANDARD), ("thumb", THUMB)):
-        candidates = list(reference.letterboxed(box))
-        for name, outputs in made.items():
-            if (outputs / output).exists():
-                copy = _flat(outputs / output)
-                found[name][output] = max(
-                    _score(candidate, copy, folder) for candidate in candidates
-                )
     middle = _middle(reference.picture)
-    for output in ("webp", "jpeg", "png"):
+    candidates = {
+        "standard": list(reference.letterboxed(STANDARD)),
+        "thumb": list(reference.letterboxed(THUMB)),
+        "webp": [middle],
+        "jpeg": [middle],
+    }
+    # Some efforts make the same file.
+    known: dict[tuple[str, bytes], float] = {}
+    found: dict[str, dict[str, float]] = {name: {} for name in made}
+    for output, references in candidates.items():
         for name, outputs in made.items():
-            if (outputs / output).exists():
-                found[name][output] = _score(middle, _middle(_flat(outputs / output)), folder)
+            if not (outputs / output).exists():
+                continue
+            body = (outputs / output).read_bytes()
+            if (output, body) not in known:
+                copy = _flat(body) if output in SMALL else _middle(_flat(body))
+                known[output, body] = max(_score(one, copy, folder) for one in references)
+            found[name][output] = known[output, body]
     return found
 
 
@@ -112,8 +117,8 @@ def check_model_inputs(made: Mapping[str, Path]) -> None:
             raise ValueError(f"{name} made a model input of {size} bytes.")
 
 
-def _flat(file: Path) -> Pillow.Image:
-    with Pillow.open(file) as image:
+def _flat(body: bytes) -> Pillow.Image:
+    with Pillow.open(io.BytesIO(body)) as image:
         if not image.has_transparency_data:
             return image.convert("RGB")
         with_alpha = image.convert("RGBA")
