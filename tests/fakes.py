@@ -347,6 +347,8 @@ class FakeConversionRows(ConversionRows):
             row = self._fake._row_of(message)
             ahead = row.attempt == message.attempt - 1
             if ahead and row.retryable and row.retries_conversion:
+                if row.retry_from is not Status.COMPLETED:
+                    raise ServiceUnavailable("not recorded yet")
                 row = _retried(row, row.retry_from, now_ms)
             return self._put(row, message, conversion_last_error=None, updated_at_ms=now_ms)
 

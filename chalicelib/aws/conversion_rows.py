@@ -15,8 +15,8 @@ from chalicelib.aws.image_index import ImageIndex
 from chalicelib.aws.image_rows import facts_of
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.row_writer import RowWriter
-from chalicelib.errors import ImageNotFound, NotRetryable, Superseded
-from chalicelib.images import ConversionStatus, Failure, Image, Original, StoredCopy
+from chalicelib.errors import ImageNotFound, NotRetryable, ServiceUnavailable, Superseded
+from chalicelib.images import ConversionStatus, Failure, Image, Original, Status, StoredCopy
 from chalicelib.messages import ImageMessage
 
 _PENDING = Attr("conversion_status").eq(ConversionStatus.PENDING)
@@ -42,6 +42,8 @@ class ConversionRows:
 
         Raises:
             Superseded: They are made, have failed, or the message is of another attempt.
+            ServiceUnavailable: It carries a retry of the predictions too, which is not recorded
+                yet; the message has to come again.
         """
 
         def begin() -> Image:
@@ -160,6 +162,10 @@ class ConversionRows:
                 or image.generation != message.generation
             ):
                 return False
+            if image.retry_from is not Status.COMPLETED:
+                # Were it recorded here, a retry that died before it sent the other message would
+                # look as if it had, and could not be asked for again.
+                raise ServiceUnavailable("the retry is not recorded yet")
             self.images.retry(image, image.retry_from, now_ms=now_ms)
         except (ImageNotFound, NotRetryable):
             return False

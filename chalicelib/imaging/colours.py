@@ -4,7 +4,7 @@ import io
 from contextlib import suppress
 from functools import lru_cache
 from itertools import product
-from typing import cast
+from typing import TypeGuard, cast
 
 from PIL import Image as Pillow
 from PIL import ImageChops, ImageCms
@@ -16,6 +16,9 @@ _PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 _MAX_NAME_CHARACTERS = 64
 # Phones and editors use a few profiles over and over; making a transform costs 5 ms.
 _KEPT_TRANSFORMS = 8
+# Those of printers, the largest, have up to 4 MB. A file could bring 50, and what is kept is kept
+# by the process.
+_MAX_PROFILE_BYTES = 5_000_000
 # Every colour that has each channel at one of six levels: enough to see what a profile does.
 _LEVELS = (0, 51, 102, 153, 204, 255)
 _PROBE = Pillow.frombytes(
@@ -27,7 +30,7 @@ _UNSEEN = 3
 
 def name_of(profile: bytes | None) -> str | None:
     """What a profile calls itself, None if there is none or it cannot be read."""
-    return _name(profile) if profile else None
+    return _name(profile) if _usable(profile) else None
 
 
 def is_srgb(profile: bytes | None, mode: str = "RGB") -> bool:
@@ -38,7 +41,7 @@ def is_srgb(profile: bytes | None, mode: str = "RGB") -> bool:
     """
     if mode == "CMYK":
         return False
-    return not profile or _changes_nothing(profile, _PROFILED_MODES.get(mode, "RGB"))
+    return not _usable(profile) or _changes_nothing(profile, _PROFILED_MODES.get(mode, "RGB"))
 
 
 def in_srgb(image: Pillow.Image, profile: bytes | None) -> Pillow.Image:
@@ -54,9 +57,13 @@ def in_srgb(image: Pillow.Image, profile: bytes | None) -> Pillow.Image:
         An image of mode L, LA, RGB or RGBA, with the alpha that it had.
     """
     converted = image
-    if profile and not is_srgb(profile, image.mode):
+    if _usable(profile) and not is_srgb(profile, image.mode):
         converted = _converted(image, profile)
     return converted.convert("RGB") if converted.mode == "CMYK" else converted
+
+
+def _usable(profile: bytes | None) -> TypeGuard[bytes]:
+    return profile is not None and 0 < len(profile) <= _MAX_PROFILE_BYTES
 
 
 def _converted(image: Pillow.Image, profile: bytes) -> Pillow.Image:

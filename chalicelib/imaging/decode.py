@@ -1,6 +1,7 @@
 """From the bytes of a file to an upright sRGB picture, or to one of a few documented codes."""
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ Pillow.MAX_IMAGE_PIXELS = None
 _EXIF_ORIENTATION = 0x0112
 # Who made a picture, and who may use it; EXIF 2.32, 4.6.4 D.
 _EXIF_RIGHTS = (0x013B, 0x8298)
+# Two of them still fit in a JPEG, whose EXIF block has at most 64 KB.
+_MAX_RIGHTS_CHARACTERS = 2000
 # What makes each orientation upright; EXIF 2.32, 4.6.4 A, "Orientation".
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -43,7 +46,9 @@ _WHITE = (255, 255, 255)
 _DECODER_ERRORS = (
     OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, struct.error,
 )  # fmt: skip
-# What begins each scan of a JPEG. In its compressed data an FF is always followed by 00.
+# A marker of a JPEG. In its compressed data an FF is followed by 00 or the number of a restart.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _START_OF_SCAN = b"\xff\xda"
 # What may say how a PNG is turned: EXIF, ImageMagick's older form of it, and XMP.
 _PNG_ORIENTATION_CHUNKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
@@ -309,16 +314,34 @@ def _frame(image: Pillow.Image, number: int) -> Frame:
 
 
 def _scans(image: Pillow.Image, jpeg: bytes) -> int:
-    """How many scans a JPEG that was just opened may have: it is read up to its first."""
+    """In how many passes the picture of a JPEG that was just opened is drawn."""
+    # What was opened is read up to the end of its first scan's header.
     components = getattr(image, "layers", 0)
     header_bytes = 6 + 2 * components
     start = cast("Any", image).fp.tell() - header_bytes - len(_START_OF_SCAN)
     # ITU T.81, B.2.3. A scan with all components is the only one that a decoder looks at, unless
-    # each adds to the one before; and counting costs 4 ms where a file is large.
+    # each adds to the one before; and counting takes its time where a file is large.
     all_in_one = _START_OF_SCAN + struct.pack(">HB", header_bytes, components)
     if "progressive" not in image.info and jpeg.startswith(all_in_one, start):
         return 1
-    return jpeg.count(_START_OF_SCAN)
+    return _counted_scans(jpeg)
+
+
+def _counted_scans(jpeg: bytes) -> int:
+    """How many scans the picture of a JPEG file has.
+
+    A preview in one of its segments is none of them, nor what stands behind its end: phones put
+    a second picture there, or a film of some megabytes.
+    """
+    scans, at = 0, 2
+    while (found := _MARKER.search(jpeg, at)) is not None:
+        marker, at = found[0][1], found.end()
+        if marker == _EOI:
+            break
+        if marker not in {_SOI, _TEM}:
+            scans += marker == _SOS
+            at += int.from_bytes(jpeg[at : at + 2], "big")
+    return scans
 
 
 def _webp_size(webp: bytes) -> tuple[int, int] | None:
@@ -348,7 +371,8 @@ def _orientation(image: Pillow.Image) -> int:
     # A broken EXIF block says nothing about the pixels.
     with suppress(*_DECODER_ERRORS):
         # Not `image.getexif()`: a PNG's decodes the picture, and its faults would be lost here.
-        return int(Pillow.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
+        orientation = int(Pillow.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
+        return orientation if orientation in _UPRIGHT else 1
     return 1
 
 
@@ -431,5 +455,6 @@ def _rights(image: Pillow.Image) -> bytes:
         for tag in _EXIF_RIGHTS:
             text = found.get(tag)
             if isinstance(text, str) and text.strip("\x00 "):
-                kept[tag] = text
+                # As it was: Pillow reads bytes as Latin-1 and would write a © as a question mark.
+                kept[tag] = text[:_MAX_RIGHTS_CHARACTERS].encode("latin-1", "replace")
     return kept.tobytes() if len(kept) else b""

@@ -15,7 +15,7 @@ from chalicelib.errors import ImageRejected
 from chalicelib.imaging import png
 from chalicelib.imaging.decode import Decoder, Header, Whole, on_white
 from chalicelib.imaging.kinds import Kind, kind_of
-from chalicelib.imaging.originals import stripped
+from chalicelib.imaging.originals import is_animated, stripped
 
 # Part of every key: raise it when the same settings would give other bytes.
 RECIPE_VERSION = 1
@@ -24,8 +24,10 @@ AVIF_QUALITY = 70
 # 0 to 10, from the best to the quickest: at 9 an AVIF costs less than a WebP.
 _AVIF_SPEED = 9
 # What is tried in turn where a copy would be larger than the original in the same format.
-_LOWER_QUALITIES = (80, 75, 65, 50, 35, 20)
+_LOWER_QUALITIES = (80, 75, 65, 50, 35, 20, 10, 5, 1)
 _FEW_COLOURS = 256
+# PNG's last resort takes seconds a megapixel, and a function has 300.
+_MAX_PATIENT_PIXELS = 4_000_000
 
 
 class CopyFormat(StrEnum):
@@ -157,7 +159,9 @@ class FullSize:
 
         It is upright, in sRGB, and has no metadata (but rights, if the recipe keeps them). It is
         never larger than an original of the same format: then the original is kept without its
-        metadata where it shows the picture just so, else the quality is lowered.
+        metadata where it shows the picture just so, else the quality is lowered, as far as that
+        goes: a turned JPEG of a quality below 10, or a turned PNG that was made with more
+        patience than ours, may stay a little larger.
         """
         rights = self.whole.rights if recipe.keep_rights else b""
         copy = _MAKERS[chosen](self, recipe, rights)
@@ -167,9 +171,12 @@ class FullSize:
 
     def _no_larger(self, copy: Copy, chosen: CopyFormat, recipe: Recipe, rights: bytes) -> Copy:
         if not rights and (bare := self._bare()) is not None:
-            return Copy(body=bare, quality=None, encoder="original", frames=self.header.frames)
+            return Copy(body=bare, quality=None, encoder="original", frames=copy.frames)
         if chosen is CopyFormat.PNG:
-            return copy
+            if self.header.width * self.header.height > _MAX_PATIENT_PIXELS:
+                return copy
+            patient = _png(self, recipe, rights, png.Effort.LAST_RESORT)
+            return min(patient, copy, key=lambda made: len(made.body))
         for quality in _LOWER_QUALITIES:
             copy = _MAKERS[chosen](self, recipe, rights, quality)
             if len(copy.body) <= len(self.body):
@@ -183,11 +190,17 @@ class FullSize:
         bare = stripped(self.body, self.whole.media_type)
         if bare is None or len(bare) > len(self.body):
             return None
+        if self.header.frames == 1 and is_animated(bare):
+            # It is over the limits of animations: a still is what is wanted.
+            return None
         try:
             shown = self.decoder.whole(bare).picture
         except ImageRejected:
             return None
-        return bare if shown == self.whole.picture else None
+        meant = self.whole.picture
+        # Not the pictures themselves, which differ where Pillow calls one of them an MPO.
+        same = (shown.mode, shown.size) == (meant.mode, meant.size)
+        return bare if same and shown.tobytes() == meant.tobytes() else None
 
 
 def _webp(source: FullSize, recipe: Recipe, rights: bytes, quality: int = QUALITY) -> Copy:
@@ -243,8 +256,9 @@ def _jpeg(source: FullSize, _: Recipe, rights: bytes, quality: int = QUALITY) ->
     return Copy(body=body, quality=quality, encoder=_ENCODERS[CopyFormat.JPEG])
 
 
-def _png(source: FullSize, _: Recipe, rights: bytes) -> Copy:
-    effort = png.Effort.PHOTO if source.kind is Kind.PHOTO else png.Effort.GRAPHIC
+def _png(source: FullSize, _: Recipe, rights: bytes, effort: png.Effort | None = None) -> Copy:
+    if effort is None:
+        effort = png.Effort.PHOTO if source.kind is Kind.PHOTO else png.Effort.GRAPHIC
     body = png.encoded(source.whole.picture, effort, exif=rights)
     return Copy(body=body, quality=None, encoder=_ENCODERS[CopyFormat.PNG])
 

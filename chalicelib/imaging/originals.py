@@ -10,15 +10,21 @@ from collections.abc import Iterator
 
 # Markers of a JPEG that stand alone (ITU T.81, table B.1): SOI, EOI, TEM and the restarts.
 _STANDALONE = frozenset({0xD8, 0xD9, 0x01, *range(0xD0, 0xD8)})
-_EOI, _SOS, _COMMENT, _APP0, _ADOBE = 0xD9, 0xDA, 0xFE, 0xE0, 0xEE
-_APPLICATION = range(0xE0, 0xF0)
+_EOI, _SOS, _APP0, _ADOBE = 0xD9, 0xDA, 0xE0, 0xEE
+# What a decoder needs: frames, tables, restart intervals, scans, and the end.
+_KEPT_MARKERS = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD, _SOS, _EOI}) - {0xC8}
+# Marker, length and Adobe's own 12 bytes; a longer segment hides something behind them.
+_ADOBE_BYTES = 16
 # JFIF 1.02, without a thumbnail and with pixels as high as wide.
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x02\x00\x00\x01\x00\x01\x00\x00"
-_KEPT_PNG_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_KEPT_PNG_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB\x60\x82"
 _PNG_SIGNATURE_BYTES = 8
-_KEPT_WEBP_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"})
+_KEPT_WEBP_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM"})
+_FRAME_HEADER_BYTES = 16
 # Flags of VP8X, RFC 9649, 2.7: a colour profile, EXIF, XMP.
 _WEBP_EXTRAS = 0b0010_0000 | 0b0000_1000 | 0b0000_0100
+_WEBP_ANIMATION = 0b0000_0010
 
 
 def stripped(body: bytes, media_type: str) -> bytes | None:
@@ -37,6 +43,11 @@ def stripped(body: bytes, media_type: str) -> bytes | None:
         return None
 
 
+def is_animated(webp: bytes) -> bool:
+    """Whether a WebP file says that it is an animation; no other file is one here."""
+    return webp[8:16] == b"WEBPVP8X" and bool(webp[20] & _WEBP_ANIMATION)
+
+
 def _jpeg(body: bytes) -> Iterator[bytes]:
     yield b"\xff\xd8"
     segments = list(_jpeg_segments(body))
@@ -44,9 +55,10 @@ def _jpeg(body: bytes) -> Iterator[bytes]:
     if any(marker == _APP0 and segment[4:9] == b"JFIF\0" for marker, segment in segments):
         yield _JFIF
     for marker, segment in segments:
-        tells_colours = marker == _ADOBE and segment[4:9] == b"Adobe"
-        if tells_colours or (marker not in _APPLICATION and marker != _COMMENT):
+        if marker in _KEPT_MARKERS:
             yield segment
+        elif marker == _ADOBE and segment[4:9] == b"Adobe" and len(segment) >= _ADOBE_BYTES:
+            yield b"\xff\xee\x00\x0e" + segment[4:_ADOBE_BYTES]
 
 
 def _jpeg_segments(body: bytes) -> Iterator[tuple[int, bytes]]:
@@ -92,30 +104,40 @@ def _png(body: bytes) -> Iterator[bytes]:
         end = at + 12 + length
         if end > len(body):
             raise ValueError("a chunk longer than the file")
+        if name == b"IEND":
+            yield _PNG_END
+            return
         if name in _KEPT_PNG_CHUNKS:
             yield body[at:end]
-        if name == b"IEND":
-            return
         at = end
 
 
 def _webp(body: bytes) -> Iterator[bytes]:
-    kept = b"".join(_webp_chunks(body))
+    end = min(len(body), 8 + struct.unpack_from("<I", body, 4)[0])
+    kept = b"".join(_webp_chunks(body, 12, end))
     yield b"RIFF" + struct.pack("<I", 4 + len(kept)) + b"WEBP"
     yield kept
 
 
-def _webp_chunks(body: bytes) -> Iterator[bytes]:
-    at = 12
-    end_of_all = min(len(body), 8 + struct.unpack_from("<I", body, 4)[0])
+def _webp_chunks(body: bytes, at: int, end_of_all: int) -> Iterator[bytes]:
     while at + 8 <= end_of_all:
         name, length = struct.unpack_from("<4sI", body, at)
-        end = at + 8 + length + length % 2
-        chunk = body[at:end]
-        if len(chunk) < 8 + length:
+        content, end = at + 8, at + 8 + length
+        if end > end_of_all:
             raise ValueError("a chunk longer than the file")
         if name == b"VP8X":
-            yield chunk[:8] + bytes([chunk[8] & ~_WEBP_EXTRAS]) + chunk[9:]
+            yield _webp_chunk(
+                name, bytes([body[content] & ~_WEBP_EXTRAS]) + body[content + 1 : end]
+            )
+        elif name == b"ANMF":
+            # A frame is chunks again, behind its place and duration.
+            frame = content + _FRAME_HEADER_BYTES
+            parts = b"".join(_webp_chunks(body, frame, end))
+            yield _webp_chunk(name, body[content:frame] + parts)
         elif name in _KEPT_WEBP_CHUNKS:
-            yield chunk
-        at = end
+            yield _webp_chunk(name, body[content:end])
+        at = end + length % 2
+
+
+def _webp_chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)

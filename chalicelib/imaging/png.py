@@ -41,11 +41,13 @@ class Effort(IntEnum):
     """How hard libdeflate looks for repetitions.
 
     On 12 MP photos level 2 takes 100 ms more than level 1 and leaves 2 to 7 % less; level 6
-    another 500 ms for 2 %. Drawings are small anyway, and repeat themselves.
+    another 500 ms for 2 %. Drawings are small anyway, and repeat themselves. The last resort, for
+    what would be larger than it came, also looks for the filter of each row: ten times the cost.
     """
 
     PHOTO = 2
     GRAPHIC = 9
+    LAST_RESORT = 12
 
 
 def encoded(picture: Pillow.Image, effort: Effort, *, exif: bytes = b"") -> bytes:
@@ -70,7 +72,8 @@ def encoded(picture: Pillow.Image, effort: Effort, *, exif: bytes = b"") -> byte
         filtered = _indexed(picture, palette, depth)
     else:
         colour_type, pixel_bytes = _COLOUR_TYPES[picture.mode]
-        depth, filtered = 8, _filtered(picture, pixel_bytes)
+        filters = _best_filters if effort is Effort.LAST_RESORT else _filtered
+        depth, filtered = 8, filters(picture, pixel_bytes)
     header = struct.pack(">IIBBBBB", *picture.size, depth, colour_type, 0, 0, 0)
     chunks = [(b"IHDR", header), *table]
     if exif:
@@ -152,6 +155,18 @@ def _filtered(picture: Pillow.Image, pixel_bytes: int) -> Rows:
     for top, bottom in _bands(picture.height):
         band, above = _rows(picture, top, bottom)
         rows[top:bottom] = _FILTERS[number](band, above, pixel_bytes)
+    return rows
+
+
+def _best_filters(picture: Pillow.Image, pixel_bytes: int) -> Rows:
+    """All rows, each with the filter that leaves the smallest numbers (PNG, 12.7)."""
+    rows = np.empty((picture.height, picture.width * pixel_bytes + 1), np.uint8)
+    for top, bottom in _bands(picture.height):
+        band, above = _rows(picture, top, bottom)
+        tried = np.stack([apply(band, above, pixel_bytes) for apply in _FILTERS.values()])
+        # Differences wrap around: 255 is 1 below 0.
+        sizes = np.abs(tried[:, :, 1:].view(np.int8).astype(np.int16)).sum(axis=2, dtype=np.int64)
+        rows[top:bottom] = tried[sizes.argmin(axis=0), np.arange(bottom - top)]
     return rows
 
 

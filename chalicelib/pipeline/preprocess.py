@@ -116,6 +116,9 @@ class Preprocess:
         started_ms: int,
     ) -> None:
         """Objects first, then the next messages, then the row: any of them may come twice."""
+        if image.conversion_status is ConversionStatus.PENDING:
+            # First, because `infer` may end the image before this step is tried again.
+            self.conversion_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         status, key = Status.COMPLETED, None
         if image.wants(Output.PREDICTIONS):
             status, key = (
@@ -126,8 +129,6 @@ class Preprocess:
             # From the message on, the image may be completed without this try's last write.
             self.images.describe(message, facts, copies, now_ms=now_ms())
             self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
-        if image.conversion_status is ConversionStatus.PENDING:
-            self.conversion_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         took_ms = elapsed_ms(started_ms)
         self.images.finish(
             message,

@@ -51,10 +51,10 @@ def test_the_object_comes_first_then_the_message_then_the_row(world: World) -> N
         "images.start",
         "uploads.get",
         "renditions.put",
+        "conversion.send",
         "uploads.put",
         "images.describe",
         "inference.send",
-        "conversion.send",
         "images.finish",
     ]
 
