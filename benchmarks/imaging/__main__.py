@@ -197,12 +197,13 @@ def _rounds(options: argparse.Namespace) -> dict[str, int]:
 
 
 def _of_method[Value](by_label: Mapping[str, Value], method: int) -> dict[str, Value]:
-    """Those that tried so hard, and those that cannot be told."""
-    return {
+    """Those that tried so hard, and those that cannot be told, in the order of the tables."""
+    found = {
         label.split()[0]: value
         for label, value in by_label.items()
-        if label.endswith(f" m{method}") or " " not in label
+        if label.endswith(f" m{method}") or label in _UNTOLD
     }
+    return {name: found[name] for name in names() if name in found}
 
 
 def _quality_tables(bench: Bench) -> list[Table]:
@@ -217,7 +218,7 @@ def _quality_tables(bench: Bench) -> list[Table]:
             size_table("Size of renditions", bench.sizes["small"], ("standard", "thumb")),
         ]
     for method in _METHODS if "full" in bench.sizes else ():
-        of_method = {photo: _full_of(by_name, method) for photo, by_name in scores.items()}
+        of_method = {photo: _of_method(by_name, method) for photo, by_name in scores.items()}
         sizes = {
             photo: _of_method(by_name, method) for photo, by_name in bench.sizes["full"].items()
         }
@@ -228,17 +229,6 @@ def _quality_tables(bench: Bench) -> list[Table]:
     if bench.peaks:
         made.append(memory_table(bench.peaks))
     return made
-
-
-def _full_of[Value](by_label: Mapping[str, Value], method: int) -> dict[str, Value]:
-    return _of_method(
-        {
-            label: value
-            for label, value in by_label.items()
-            if label in _UNTOLD or label.endswith(f" m{method}")
-        },
-        method,
-    )
 
 
 def _machine(versions: Mapping[str, str]) -> str:
@@ -279,7 +269,8 @@ def _write(docs: Path, bench: Bench, tables: Sequence[Table]) -> None:
         title: {photo: rounds for photo, rounds in costs.items() if photo.large}
         for title, costs in panels.items()
     }
-    draw({title: costs for title, costs in large.items() if costs}, docs / _PLOT)
+    if drawn := {title: costs for title, costs in large.items() if costs}:
+        draw(drawn, docs / _PLOT)
     template = Path(__file__).with_name("page.md").read_text()
     page = (
         template.replace("{{machine}}", _machine(bench.versions))
@@ -287,6 +278,7 @@ def _write(docs: Path, bench: Bench, tables: Sequence[Table]) -> None:
         .replace("{{png}}", json.dumps(chosen_settings(), indent=2))
         .replace("{{tables}}", "\n\n".join(table.markdown() for table in tables))
     )
+    docs.mkdir(parents=True, exist_ok=True)
     (docs / _PAGE).write_text(page)
 
 
