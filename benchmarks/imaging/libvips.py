@@ -9,7 +9,7 @@ from benchmarks.imaging.jobs import MODEL_SIDE, QUALITY, STANDARD, THUMB, Effort
 
 PNG_SETTINGS: Sequence[Mapping[str, Any]] = tuple(
     {"compression": level, "filter": chosen}
-    for level in (1, 2, 3, 4, 6)
+    for level in range(1, 7)
     for chosen in ("none", "sub", "up", "paeth", "all")
 )
 

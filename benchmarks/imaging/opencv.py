@@ -10,7 +10,7 @@ from benchmarks.imaging.jobs import MODEL_SIDE, QUALITY, STANDARD, THUMB, Effort
 
 PNG_SETTINGS: Sequence[Mapping[str, Any]] = tuple(
     {"IMWRITE_PNG_COMPRESSION": level, "IMWRITE_PNG_FILTER": getattr(cv2, chosen)}
-    for level in (1, 2, 3, 4, 6)
+    for level in range(1, 7)
     for chosen in (
         "IMWRITE_PNG_FILTER_SUB",
         "IMWRITE_PNG_FILTER_UP",

@@ -88,7 +88,7 @@ const forgetPeak = () => {
 const answer = (document) => process.stdout.write(`${JSON.stringify(document)}\n`);
 
 const pngSettings = [];
-for (const compressionLevel of [1, 2, 3, 4, 6]) {
+for (const compressionLevel of [1, 2, 3, 4, 5, 6]) {
   for (const adaptiveFiltering of [false, true]) {
     pngSettings.push({ compressionLevel, adaptiveFiltering });
   }
