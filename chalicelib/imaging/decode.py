@@ -198,10 +198,14 @@ class Decoder:
             kept = self._frames(image)
         # Whoever takes a frame works on it before the next: only what is done here is bounded.
         with Pillow.open(io.BytesIO(body), formats=FORMATS) as image:
+            canvas = image.size
             for number in range(kept):
                 try:
                     with self._edge():
-                        frame = _frame(image, number)
+                        image.seek(number)
+                        # A frame of a GIF may reach beyond the canvas, and Pillow follows it.
+                        self._limits.check_size(*image.size)
+                        frame = _frame(image, canvas)
                 except ImageRejected:
                     if number == 0:
                         raise
@@ -302,10 +306,11 @@ def _rejection(error: Exception) -> ImageRejected:
     )
 
 
-def _frame(image: Pillow.Image, number: int) -> Frame:
-    image.seek(number)
+def _frame(image: Pillow.Image, canvas: tuple[int, int]) -> Frame:
     image.load()
     picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if picture.size != canvas:
+        picture = picture.crop((0, 0, *canvas))
     picture = colours.in_srgb(picture, image.info.get("icc_profile"))
     return Frame(
         picture=_bare(_turned(picture, _orientation(image))),

@@ -6,8 +6,10 @@ import pytest
 from chalice.test import Client
 
 import app as app_module
-from chalicelib.images import Status
-from tests.handlers.conftest import RecordingContainer
+from chalicelib.container import Container
+from chalicelib.images import ConversionStatus, Status
+from chalicelib.messages import ImageMessage
+from tests.handlers.conftest import RecordingContainer, RecordingPart
 from tests.handlers.events import S3_TEST_EVENT, s3_record, sqs_event
 
 
@@ -45,9 +47,11 @@ def test_each_queue_feeds_its_own_stage(client: Client, container: RecordingCont
     event = sqs_event(["a", "b"])
     client.lambda_.invoke("preprocess", event)
     client.lambda_.invoke("infer", event)
+    client.lambda_.invoke("optimise", event)
     for batch, expected in (
         (container.preprocessing_batch, container.preprocess),
         (container.inference_batch, container.infer),
+        (container.conversion_batch, container.convert),
     ):
         ((fed, stage), _) = batch.run.calls[0]
         assert fed == event
@@ -58,12 +62,13 @@ def test_each_dead_letter_queue_names_the_step_and_the_status_of_its_letters(
     client: Client, container: RecordingContainer
 ) -> None:
     event = sqs_event(["x"])
-    for name in ("bury_ingest", "bury_preprocessing", "bury_inference"):
+    for name in ("bury_ingest", "bury_preprocessing", "bury_inference", "bury_conversion"):
         client.lambda_.invoke(name, event)
     assert container.bury.calls == [
         ((event,), {"step": "ingest", "failed_status": None}),
         ((event,), {"step": "preprocess", "failed_status": Status.PREPROCESSING_FAILED}),
         ((event,), {"step": "infer", "failed_status": Status.INFERENCE_FAILED}),
+        ((event,), {"step": "optimise", "failed_status": ConversionStatus.FAILED}),
     ]
 
 
@@ -114,6 +119,21 @@ def test_one_image_at_a_time_is_decoded() -> None:
         for source in app_module.app.event_sources
         if hasattr(source, "batch_size")
     }
-    assert sizes["preprocess"] == 1
+    assert sizes["preprocess"] == sizes["optimise"] == 1
     assert sizes["mail"] == 1, "an e-mail that is sent must not come again with another"
     assert sizes["infer"] == 16
+
+
+@pytest.mark.parametrize(("names", "stage"), [((), "optimise"), (("wide",), "backfill")])
+def test_a_message_that_names_renditions_is_a_back_fill(names: tuple[str, ...], stage: str) -> None:
+    message = ImageMessage(
+        image_id="1", generation="v", attempt=1, queued_at_ms=1, renditions=names
+    )
+    container = Container({})
+    parts = {"optimise": RecordingPart(), "backfill": RecordingPart()}
+    # In the place where a built part is kept.
+    vars(container).update(parts)
+    container.convert(message)
+    assert {name: part.calls for name, part in parts.items() if part.calls} == {
+        stage: [((message,), {})]
+    }

@@ -1,118 +1,136 @@
-"""Hundreds of odd, hostile and broken files from public repositories.
+"""Hundreds of odd, hostile and broken files from public repositories, through the stages.
 
 Which of them are images, which are none, and which may be either is judged by
-what three decoders say of them; ``index.csv`` tells.
+what three decoders say of them; ``index.csv`` tells. Each goes from its upload to
+its copies as it does in the service: with its limits and its renditions, and with
+all formats.
 """
 
 import csv
+import io
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image as Pillow
 
-from chalicelib.errors import ImageRejected
-from chalicelib.imaging.decode import Decoder, Header
+from chalicelib.images import ConversionStatus, Image, Status
+from chalicelib.imaging import renditions
+from chalicelib.imaging.formats import CopyFormat
 from chalicelib.imaging.limits import Limits
+from tests.unit.pipeline.world import RECIPE, SETTINGS, World
 
-DECODER = Decoder(Limits(max_bytes=50 * 1024 * 1024, max_pixels=64_000_000, max_side=30_000))
+LIMITS = Limits(
+    max_bytes=SETTINGS.max_upload_bytes,
+    max_pixels=SETTINGS.max_pixels,
+    max_side=SETTINGS.max_side,
+    max_scans=SETTINGS.max_scans,
+    max_frames=SETTINGS.max_frames,
+    max_animation_pixels=SETTINGS.max_animation_pixels,
+    decode_seconds=SETTINGS.decode_seconds,
+    decode_memory_bytes=SETTINGS.decode_memory_bytes,
+)
+FORMATS = tuple(CopyFormat)
+TABLE = renditions.installed()
+MAX_SECONDS = 20
+# What a picture of Pillow's may have beside its pixels: how they are kept, and nothing else.
+HARMLESS = {
+    "jfif", "jfif_version", "jfif_unit", "jfif_density", "progressive", "progression",
+    "loop", "background", "timestamp", "duration", "transparency",
+}  # fmt: skip
+# What the segments and chunks begin with that hold anything else.
+TRACES = (
+    b"Exif\0\0", b"eXIf", b"http://ns.adobe.com/xap", b"<x:xmpmeta", b"<?xpacket", b"ICC_PROFILE\0",
+    b"iCCP", b"tEXt", b"iTXt", b"zTXt", b"tIME", b"Photoshop 3.0\0", b"\xff\xfe\x00", b"MPF\0",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What became of one file. ``code`` of its rejection; ``escaped`` is any other exception."""
+class End:
+    """What became of one file.
 
-    row: Mapping[str, str]
-    header: Header | None = None
-    thumbnail: npt.NDArray[np.float64] | None = None
-    leftovers: Mapping[Any, Any] | None = None
-    code: str | None = None
-    escaped: str | None = None
+    Attributes:
+        expected: The file's line in the index.
+        row: Of the image.
+        seconds: Processor time of all stages together.
+        sizes: Of what was made, by key.
+        thumbnails: Of what was made, by the name of the rendition or the format.
+        leftovers: What was found in an output beside its picture.
+    """
+
+    expected: Mapping[str, str]
+    row: Image
+    seconds: float
+    sizes: Mapping[str, tuple[int, int]]
+    thumbnails: Mapping[str, npt.NDArray[np.float64]]
+    leftovers: tuple[str, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it got its predictions and its copies."""
+        return (
+            self.row.status is Status.COMPLETED
+            and self.row.conversion_status is ConversionStatus.COMPLETED
+        )
 
     def __str__(self) -> str:
-        return f"{self.row['file']}: {self.code or self.escaped or 'taken'} ({self.row['why']})"
+        row = self.row
+        told = row.error or row.conversion_error
+        reason = f"{told.code}" if told else ""
+        return (
+            f"{self.expected['file']}: {row.status}, {row.conversion_status} {reason} "
+            f"({self.expected['why']})"
+        )
 
 
-def verdict(row: Mapping[str, str], body: bytes) -> Verdict:
-    try:
-        header = DECODER.header(body)
-        size = header.scaled(256 / min(header.width, header.height))
-        picture = DECODER.picture(body, size=size)
-    except ImageRejected as error:
-        return Verdict(row=row, code=error.code)
-    except BaseException as error:  # noqa: BLE001 # that nothing else escapes is what is tested
-        return Verdict(row=row, escaped=repr(error))
-    assert picture.mode == "RGB"
-    thumbnail = np.asarray(picture.resize((64, 64)), np.float64)
-    return Verdict(row=row, header=header, thumbnail=thumbnail, leftovers=dict(picture.info))
+def through_the_stages(expected: Mapping[str, str], body: bytes) -> End:
+    world = World(max_bytes=LIMITS.max_bytes)
+    world.preprocess = replace(world.preprocess, limits=LIMITS, table=TABLE)
+    world.optimise = replace(
+        world.optimise,
+        limits=LIMITS,
+        recipe=replace(
+            RECIPE, of_photos=FORMATS, of_graphics=FORMATS, webp_method=SETTINGS.webp_method
+        ),
+    )
+    image_id = world.create()
+    started = time.process_time()
+    world.run(world.upload(image_id, body))
+    seconds = time.process_time() - started
+    row = world.row(image_id)
+    sizes, thumbnails, leftovers = {}, {}, []
+    needs_thumbnails = bool(expected["upright_ref"]) or expected["file"] in REFERENCES
+    for name, copy in {**row.renditions, **row.formats}.items():
+        made = world.renditions.objects[copy.key]
+        leftovers += [f"{name}: {trace!r}" for trace in TRACES if trace in made]
+        with Pillow.open(io.BytesIO(made)) as picture:
+            sizes[name] = picture.size
+            leftovers += [f"{name}: {key}" for key in set(picture.info) - HARMLESS]
+            leftovers += [f"{name}: EXIF {tag}" for tag in picture.getexif()]
+            if needs_thumbnails and name != "thumb":
+                shown = picture.convert("RGB").resize((64, 64))
+                thumbnails[name] = np.asarray(shown, np.float64)
+    return End(
+        expected=expected,
+        row=row,
+        seconds=seconds,
+        sizes=sizes,
+        thumbnails=thumbnails,
+        leftovers=tuple(leftovers),
+    )
 
 
-@pytest.fixture(scope="module")
-def verdicts(shared: Path) -> Mapping[str, Verdict]:
-    """By file name."""
+REFERENCES: set[str] = set()
+
+
+@pytest.fixture(scope="session")
+def ends(shared: Path) -> list[End]:
     corpus = shared / "corpus"
     with (corpus / "index.csv").open(encoding="utf-8", newline="") as index:
         rows = list(csv.DictReader(index))
-    return {
-        row["file"]: verdict(row, (corpus / "files" / row["file"]).read_bytes()) for row in rows
-    }
-
-
-def of_class(verdicts: Mapping[str, Verdict], expected: str) -> list[Verdict]:
-    found = [one for one in verdicts.values() if one.row["expected"] == expected]
-    assert found, f"no file is {expected}"
-    return found
-
-
-def test_every_valid_image_is_taken(verdicts: Mapping[str, Verdict]) -> None:
-    assert [str(one) for one in of_class(verdicts, "valid") if one.thumbnail is None] == []
-
-
-def test_every_file_that_no_decoder_takes_is_refused(verdicts: Mapping[str, Verdict]) -> None:
-    assert [str(one) for one in of_class(verdicts, "must-reject") if one.code is None] == []
-
-
-def test_files_that_decoders_disagree_on_are_taken_or_refused(
-    verdicts: Mapping[str, Verdict],
-) -> None:
-    undecided = of_class(verdicts, "either")
-    assert [str(one) for one in undecided if (one.code is None) == (one.thumbnail is None)] == []
-
-
-def test_nothing_but_a_rejection_escapes(verdicts: Mapping[str, Verdict]) -> None:
-    assert [str(one) for one in verdicts.values() if one.escaped is not None] == []
-
-
-def test_nothing_of_any_file_is_left_but_its_pixels(verdicts: Mapping[str, Verdict]) -> None:
-    assert [str(one) for one in verdicts.values() if one.leftovers] == []
-
-
-def test_every_size_is_told_upright(verdicts: Mapping[str, Verdict]) -> None:
-    wrong = [
-        f"{one}: {one.header}"
-        for one in verdicts.values()
-        if one.header is not None
-        and one.row["upright_width"]
-        and (one.header.width, one.header.height)
-        != (int(one.row["upright_width"]), int(one.row["upright_height"]))
-    ]
-    assert wrong == []
-
-
-def test_every_turned_image_comes_out_as_its_upright_reference(
-    verdicts: Mapping[str, Verdict],
-) -> None:
-    turned = [one for one in verdicts.values() if one.row["upright_ref"]]
-    assert turned
-    wrong = []
-    for one in turned:
-        reference = verdicts[one.row["upright_ref"]].thumbnail
-        assert reference is not None
-        assert one.thumbnail is not None
-        difference = float(np.abs(one.thumbnail - reference).mean())
-        if difference > float(one.row["upright_max_mae"]):
-            wrong.append(f"{one}: {difference:.2f}")
-    assert wrong == []
+    REFERENCES.update(row["upright_ref"] for row in rows if row["upright_ref"])
+    return [through_the_stages(row, (corpus / "files" / row["file"]).read_bytes()) for row in rows]

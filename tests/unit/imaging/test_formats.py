@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -531,6 +532,23 @@ def test_an_animation_that_breaks_off_is_kept_as_far_as_it_goes() -> None:
     ]
     assert sorted(kept) == kept
     assert min(kept) < 3
+
+
+def beyond_the_canvas(right: int, bottom: int) -> bytes:
+    """A GIF whose second frame reaches so far, its pixels missing from there on."""
+    body = animated("GIF", frames=[noise(64, 48), noise(48, 64).rotate(90, expand=True)])
+    at = body.rindex(b"\x2c\0\0\0\0" + struct.pack("<HH", 64, 48))
+    return body[: at + 5] + struct.pack("<HH", right, bottom) + body[at + 9 :]
+
+
+def test_a_frame_that_reaches_beyond_the_canvas_is_cut() -> None:
+    copy = copy_of(beyond_the_canvas(80, 48), CopyFormat.WEBP)
+    assert opened(copy).size == (64, 48)
+
+
+def test_a_frame_as_large_as_a_bomb_ends_the_animation() -> None:
+    copy = copy_of(beyond_the_canvas(60_000, 60_000), CopyFormat.WEBP)
+    assert (copy.frames, opened(copy).size) == (1, (64, 48))
 
 
 # --- What there is room for -------------------------------------------------------------------
