@@ -10,8 +10,9 @@ from chalicelib.imaging.decode import Decoder
 from chalicelib.imaging.formats import CopyFormat, FullSize, Recipe, wanted_formats
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.png import LIBRARY_VERSION
-from chalicelib.imaging.render import ModelInputShape, model_input
+from chalicelib.imaging.render import model_input
 from chalicelib.imaging.renditions import encoded, installed, rendered
+from chalicelib.models import ModelInputShape
 from chalicelib.pipeline.rendering import decode_size
 
 PNG_SETTINGS: Sequence[Mapping[str, Any]] = ({},)
@@ -34,7 +35,7 @@ def small(body: bytes) -> dict[str, bytes]:
     header = decoder.header(body)
     size = (header.width, header.height)
     table = installed()
-    picture = decoder.picture(body, size=decode_size(header, table, scales=[_SHAPE.scale(*size)]))
+    picture = decoder.picture(body, size=decode_size(header, (_SHAPE, *table)))
     copies = {
         line.name: encoded(rendered(picture, line, original=size, focal=_CENTRE), line)
         for line in table

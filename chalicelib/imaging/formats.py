@@ -97,9 +97,14 @@ class Recipe:
         """The formats for a kind of picture."""
         return self.of_photos if kind is Kind.PHOTO else self.of_graphics
 
-    def fingerprint(self, chosen: CopyFormat) -> str:
-        """Differs where the bytes would: keys that carry it never change their content."""
+    def fingerprint(self, chosen: CopyFormat, *, animated: bool = False) -> str:
+        """Differs where the bytes would: keys that carry it never change their content.
+
+        An animation is told from its first frame, which it becomes under tighter limits.
+        """
         parts: tuple[object, ...] = (RECIPE_VERSION, chosen, _ENCODERS[chosen], self.keep_rights)
+        if animated:
+            parts += ("animated",)
         if chosen is CopyFormat.WEBP:
             parts += (QUALITY, self.webp_method)
         elif chosen is CopyFormat.AVIF:
@@ -108,11 +113,12 @@ class Recipe:
             parts += (QUALITY,)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
-    def key(self, image_id: str, generation: str, chosen: CopyFormat) -> str:
+    def key(
+        self, image_id: str, generation: str, chosen: CopyFormat, *, animated: bool = False
+    ) -> str:
         """Where a copy of an image is kept."""
-        return (
-            f"formats/{image_id}/{generation}/{chosen}-{self.fingerprint(chosen)}.{chosen.suffix}"
-        )
+        fingerprint = self.fingerprint(chosen, animated=animated)
+        return f"formats/{image_id}/{generation}/{chosen}-{fingerprint}.{chosen.suffix}"
 
 
 _ENCODERS: Mapping[CopyFormat, str] = {

@@ -50,6 +50,7 @@ def loaded_after(statement: str) -> set[str]:
         ("import app; app.container.images_api; app.container.health_api", {"boto3"}),
         ("import app; app.container.tracking_api", {"boto3"}),
         ("import app; app.container.check", {"boto3"}),
+        ("import app; app.container.models.find('default')", {"boto3"}),
         ("import app; app.container.ingest", {"boto3"}),
         ("import app; app.container.bury", {"boto3"}),
         ("import app; app.container.notify", {"boto3"}),
