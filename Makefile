@@ -7,6 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TRAINING_VENV := .venv-training
+BENCH_IMAGING_VENV := .venv-bench-imaging
 BENCH_INFERENCE_VENV := .venv-bench-inference
 LAMBDA_VENV := .venv-lambda
 STAGE ?= dev
@@ -67,6 +68,10 @@ train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of tw
 .PHONY: bench
 bench: $(VENV)/.run  ## What one image costs, against the naive way; ARGS="--photos FOLDER"
 	@PYTHONPATH=vendor $(PYTHON) -m benchmarks.model_path $(ARGS)
+
+.PHONY: bench-imaging
+bench-imaging: $(BENCH_IMAGING_VENV)/.made  ## Our imaging against sharp, libvips, OpenCV; ARGS="--photos FOLDER"
+	@PYTHONPATH=vendor exec $(BENCH_IMAGING_VENV)/bin/python -m benchmarks.imaging $(ARGS)
 
 .PHONY: bench-inference
 bench-inference: $(BENCH_INFERENCE_VENV)/.made  ## Our inference against its limit and against servers; ARGS="--photos FOLDER"
@@ -147,6 +152,17 @@ $(TRAINING_VENV)/.train: training/requirements.txt
 		rm -rf $(TRAINING_VENV) && "$$python" -m venv $(TRAINING_VENV)
 	@$(TRAINING_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r training/requirements.txt
+	@touch $@
+
+# The libraries that we are compared with; sharp only where there is Node.js.
+$(BENCH_IMAGING_VENV)/.made: $(VENV)/.made requirements.txt constraints.txt \
+		benchmarks/imaging/requirements.txt benchmarks/imaging/package-lock.json
+	@echo "Installing the libraries to compare with (once, about a minute)"
+	@rm -rf $(BENCH_IMAGING_VENV) && $(PYTHON) -m venv $(BENCH_IMAGING_VENV)
+	@$(BENCH_IMAGING_VENV)/bin/python local/install.py benchmarks/imaging/requirements.txt
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix benchmarks/imaging --no-audit --no-fund --loglevel=error; \
+	else echo "Node.js is missing, so sharp is left out."; fi
 	@touch $@
 
 # The servers that we are compared with, and both sides' libraries.
