@@ -34,6 +34,8 @@ from chalicelib.settings import APP_NAME, LOCAL_STAGE, resource_name
 STAGE = os.environ.get("STAGE", LOCAL_STAGE)
 
 container = Container()
+# Lambda gives a new process a whole processor while it imports this, and a fraction of one later.
+container.warm_up()
 
 app = Chalice(app_name=APP_NAME, configure_logs=False)
 # What Chalice would say of an exception is said by `respond`, as a JSON line.

@@ -6,11 +6,12 @@ what it uses, so that the API never pays for Pillow nor for onnxruntime.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from chalicelib.errors import ModelError
+from chalicelib.errors import DarkroomError, ModelError
 from chalicelib.images import Status, new_image_id
 from chalicelib.settings import Settings
 
@@ -59,6 +60,22 @@ _NOTIFICATION_LEASE_SECONDS = 70
 BUILT_IN = "darkroom_model"
 
 
+# What each handler of app.py begins with; those that hardly load anything are left out.
+_PARTS: Mapping[str, str] = {
+    "app": "images_api",
+    "ingest": "ingest",
+    "preprocess": "preprocess",
+    "infer": "infer",
+    "optimise": "optimise",
+    "bury_preprocessing": "bury",
+    "bury_inference": "bury",
+    "bury_conversion": "bury",
+    "check": "check",
+    "notify": "notify",
+    "mail": "mail",
+}
+
+
 @dataclass(frozen=True)
 class Container:
     """One process's parts.
@@ -68,6 +85,17 @@ class Container:
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def warm_up(self) -> None:
+        """Build what the function of this process is going to need, if it is one on Lambda.
+
+        A part that cannot be built is left to the first event, which has somewhere to tell so.
+        """
+        part = _PARTS.get(self.environ.get("_HANDLER", "").rpartition(".")[2])
+        if part is None or "AWS_LAMBDA_FUNCTION_NAME" not in self.environ:
+            return
+        with suppress(DarkroomError):
+            getattr(self, part)
 
     @cached_property
     def settings(self) -> Settings:

@@ -4,6 +4,7 @@ Messages are worked on together: what waits for AWS overlaps, and the model
 runs once for all that it answers. One bad message never fails the others.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -102,7 +103,12 @@ class Infer:
             outcomes[place] = entry if isinstance(entry, Exception) else None
         took_ms = [entry for entry in settled if isinstance(entry, int)]
         if took_ms:
-            telemetry.count(self.name, ProcessedImages=[1] * len(took_ms), ProcessingTime=took_ms)
+            telemetry.count(
+                self.name,
+                # A sum is all that is asked of it, and powertools takes 4 µs for each value.
+                ProcessedImages=len(took_ms),
+                ProcessingTime=took_ms,
+            )
         self.shadow(
             (answer.begun.message, answer.prediction)
             for place, answer in answers.items()
@@ -249,13 +255,30 @@ class Infer:
             except Exception as error:  # noqa: BLE001
                 return error
 
-        if self.lanes == 1 or len(entries) <= 1:
-            return [tried(entry) for entry in entries]
-        return list(self._pool.map(tried, entries))
+        outcomes: dict[int, R | Exception] = {}
+        waiting = deque(enumerate(entries))
+
+        def work() -> None:
+            while True:
+                try:
+                    place, entry = waiting.popleft()
+                except IndexError:
+                    return
+                outcomes[place] = tried(entry)
+
+        # This thread works too, and a task is a thread's, not an entry's: handing 8 entries over
+        # one by one cost 0.06 ms each, a twentieth of a prediction.
+        helpers = [self._pool.submit(work) for _ in range(min(self.lanes, len(entries)) - 1)]
+        work()
+        for helper in helpers:
+            # One that has not begun finds nothing left to do.
+            if not helper.cancel():
+                helper.result()
+        return [outcomes[place] for place in range(len(entries))]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         """Kept, for making threads costs as much as it saves. boto3's clients may be shared by
         threads; of a table resource only the client behind it is used.
         """
-        return ThreadPoolExecutor(max_workers=self.lanes, thread_name_prefix=self.name)
+        return ThreadPoolExecutor(max_workers=max(self.lanes - 1, 1), thread_name_prefix=self.name)
