@@ -79,7 +79,7 @@ def project_fingerprint() -> str:
     """A hash of everything that the stack is made from."""
     digest = hashlib.sha256(json.dumps(PARAMETERS, sort_keys=True).encode())
     files = [
-        ROOT / "infrastructure" / "resources.yaml",
+        *sorted((ROOT / "infrastructure").glob("*.*")),
         *sorted((ROOT / ".chalice").glob("*.json")),
     ]
     for name in SHIPPED:

@@ -1,6 +1,7 @@
 """A stranger's view of the deployed stack."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,13 +84,7 @@ class Service:
 
     def function(self, logical_name: str) -> str:
         """The name of a deployed function."""
-        functions = self.deployed.aws("lambda").list_functions()["Functions"]
-        (name,) = (
-            str(function["FunctionName"])
-            for function in functions
-            if f"-{logical_name}-" in function["FunctionName"]
-        )
-        return name
+        return "darkroom-local-" + re.sub(r"(?<!^)(?=[A-Z])", "_", logical_name).lower()
 
     def in_queues(self) -> int:
         """How many messages wait or are being worked on, in all queues of the stack."""
