@@ -7,6 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TRAINING_VENV := .venv-training
+CHECKOV_VENV := .venv-checkov
 STAGE ?= dev
 
 export PORT AWS_PORT SAMPLES
@@ -40,7 +41,7 @@ test: $(VENV)/.dev  ## All tests; T=path/to/test.py for some
 	@$(PYTHON) -m pytest $(T)
 
 .PHONY: check
-check: lint types test package-check  ## Everything that has to be green before a commit lands
+check: lint types test package-check static  ## Everything that has to be green before a commit lands
 
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code
@@ -61,6 +62,12 @@ types: $(VENV)/.dev  ## mypy, strict
 package-check: $(VENV)/.dev  ## Package with all libraries, and check size and contents
 	@$(PYTHON) -m infrastructure.package prod build/check
 	@$(PYTHON) -m infrastructure.artefact build/check
+
+.PHONY: static
+static: $(VENV)/.dev $(CHECKOV_VENV)/.checkov  ## cfn-lint and checkov, over the package of prod
+	@[ -f build/check/sam.json ] || $(PYTHON) -m infrastructure.package prod build/check
+	@$(VENV)/bin/cfn-lint build/check/sam.json
+	@$(PYTHON) -m infrastructure.static $(CHECKOV_VENV)/bin/checkov build/check
 
 .PHONY: pins
 pins: $(VENV)/.dev  ## Write down the versions that are installed
@@ -97,6 +104,13 @@ $(VENV)/.dev: $(VENV)/.made requirements.txt local/requirements.txt requirements
 	@echo "Installing the packages and tools (once, about a minute)"
 	@$(PYTHON) local/install.py requirements-dev.txt
 	@touch $@ $(VENV)/.run
+
+$(CHECKOV_VENV)/.checkov: infrastructure/requirements.txt $(VENV)/.made
+	@echo "Installing checkov (once, about a minute)"
+	@rm -rf $(CHECKOV_VENV) && $(PYTHON) -m venv $(CHECKOV_VENV)
+	@$(CHECKOV_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r infrastructure/requirements.txt
+	@touch $@
 
 # PyTorch is large and of no use to anything else, so it has an environment of its own.
 $(TRAINING_VENV)/.train: training/requirements.txt
