@@ -21,6 +21,10 @@ run: $(VENV)/.run  ## The whole service on this machine; PORT=8000 AWS_PORT=4566
 package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; STAGE=dev
 	@$(PYTHON) -m infrastructure.package $(STAGE) build/$(STAGE)
 
+.PHONY: package-terraform
+package-terraform: $(VENV)/.run  ## The same for Terraform in build/STAGE-terraform; STAGE=dev
+	@$(PYTHON) -m infrastructure.terraform $(STAGE) build/$(STAGE)-terraform
+
 .PHONY: backfill
 backfill: $(VENV)/.run  ## Make a rendition of old images: RENDITION=name STAGE=local
 	@PYTHONPATH=vendor $(PYTHON) -m operations.backfill "$(RENDITION)" \
