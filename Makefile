@@ -8,6 +8,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 TRAINING_VENV := .venv-training
 CHECKOV_VENV := .venv-checkov
+LAMBDA := build/lambda-runtime
 STAGE ?= dev
 
 export PORT AWS_PORT SAMPLES
@@ -47,6 +48,10 @@ test: $(VENV)/.dev  ## All tests; T=path/to/test.py for some
 .PHONY: check
 check: lint types test package-check static  ## Everything that has to be green before a commit lands
 
+.PHONY: least-privilege
+least-privilege: $(VENV)/.dev  ## The tests of the system with the functions under their own roles
+	@ENFORCE_IAM=1 $(PYTHON) -m pytest tests/system --deselect tests/system/test_local_run.py
+
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code
 	@$(PYTHON) -m ruff format .
@@ -63,9 +68,10 @@ types: $(VENV)/.dev  ## mypy, strict
 	@$(PYTHON) -m mypy
 
 .PHONY: package-check
-package-check: $(VENV)/.dev  ## Package with all libraries, and check size and contents
+package-check: $(VENV)/.dev $(LAMBDA)/.made  ## Package with all libraries, and check size and contents
 	@$(PYTHON) -m infrastructure.package prod build/check
 	@$(PYTHON) -m infrastructure.artefact build/check
+	@$(PYTHON) -m infrastructure.runtime $(LAMBDA) build/check
 
 .PHONY: static
 static: $(VENV)/.dev $(CHECKOV_VENV)/.checkov  ## cfn-lint and checkov, over the package of prod
@@ -114,6 +120,13 @@ $(CHECKOV_VENV)/.checkov: infrastructure/requirements.txt $(VENV)/.made
 	@rm -rf $(CHECKOV_VENV) && $(PYTHON) -m venv $(CHECKOV_VENV)
 	@$(CHECKOV_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r infrastructure/requirements.txt
+	@touch $@
+
+# What a Lambda function finds without bringing it: the runtime client, and boto3.
+$(LAMBDA)/.made: $(VENV)/.made constraints.txt Makefile
+	@rm -rf $(LAMBDA)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(LAMBDA) \
+		--constraint constraints.txt awslambdaric==4.2.2 boto3
 	@touch $@
 
 # PyTorch is large and of no use to anything else, so it has an environment of its own.

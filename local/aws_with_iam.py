@@ -6,6 +6,7 @@ a role in the file that ``IAM_DECISIONS`` names: role, action, resource, whether
 
 import json
 import os
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,23 @@ def correct_actions() -> None:
         return _BATCHES.get(action or "", action)
 
     iam_actions.extract_iam_action = extract_iam_action
+
+
+def correct_resources() -> None:
+    """An e-mail is sent as its sender's identity; MiniStack judges it without any."""
+    original = iam_actions.extract_resource_arn
+
+    def extract_resource_arn(
+        service: str, method: str, path: str, headers: Any, body: bytes, *others: Any
+    ) -> str:
+        arn: str = original(service, method, path, headers, body, *others)
+        if service == "ses" and path.rstrip("/").endswith("/outbound-emails"):
+            region, account = others[-2:]
+            _, address = parseaddr(json.loads(body or b"{}").get("FromEmailAddress", ""))
+            return f"arn:aws:ses:{region}:{account}:identity/{address}"
+        return arn
+
+    iam_actions.extract_resource_arn = extract_resource_arn
 
 
 def record_decisions(path: Path) -> None:
@@ -55,6 +73,7 @@ def record_decisions(path: Path) -> None:
 
 if __name__ == "__main__":
     correct_actions()
+    correct_resources()
     record_decisions(Path(os.environ["IAM_DECISIONS"]))
     from ministack.app import main
 
