@@ -10,6 +10,8 @@ TRAINING_VENV := .venv-training
 BENCH_IMAGING_VENV := .venv-bench-imaging
 BENCH_INFERENCE_VENV := .venv-bench-inference
 LAMBDA_VENV := .venv-lambda
+CHECKOV_VENV := .venv-checkov
+LAMBDA := build/lambda-runtime
 STAGE ?= dev
 
 export PORT AWS_PORT SAMPLES
@@ -55,6 +57,10 @@ reclassify: $(VENV)/.run  ## Ask a model about images that another answered for;
 # Without STAGE these work on the local run.
 OPERATED = --stage $(if $(filter command,$(origin STAGE)),$(STAGE),local) --aws-port "$(AWS_PORT)"
 
+.PHONY: package-terraform
+package-terraform: $(VENV)/.run  ## The same for Terraform in build/STAGE-terraform; STAGE=dev
+	@$(PYTHON) -m infrastructure.terraform $(STAGE) build/$(STAGE)-terraform
+
 .PHONY: backfill
 backfill: $(VENV)/.run  ## Make a rendition of old images: RENDITION=name STAGE=local
 	@PYTHONPATH=vendor $(PYTHON) -m operations.backfill "$(RENDITION)" \
@@ -88,7 +94,11 @@ test: $(VENV)/.dev  ## All tests; T=path/to/test.py for some
 	@$(PYTHON) -m pytest $(T)
 
 .PHONY: check
-check: lint types test package-check  ## Everything that has to be green before a commit lands
+check: lint types test package-check static  ## Everything that has to be green before a commit lands
+
+.PHONY: least-privilege
+least-privilege: $(VENV)/.dev  ## The tests of the system with the functions under their own roles
+	@ENFORCE_IAM=1 $(PYTHON) -m pytest tests/system --deselect tests/system/test_local_run.py
 
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code
@@ -106,9 +116,16 @@ types: $(VENV)/.dev  ## mypy, strict
 	@$(PYTHON) -m mypy
 
 .PHONY: package-check
-package-check: $(VENV)/.dev  ## Package with all libraries, and check size and contents
+package-check: $(VENV)/.dev $(LAMBDA)/.made  ## Package with all libraries, and check size and contents
 	@$(PYTHON) -m infrastructure.package prod build/check
 	@$(PYTHON) -m infrastructure.artefact build/check
+	@$(PYTHON) -m infrastructure.runtime $(LAMBDA) build/check
+
+.PHONY: static
+static: $(VENV)/.dev $(CHECKOV_VENV)/.checkov  ## cfn-lint and checkov, over the package of prod
+	@[ -f build/check/sam.json ] || $(PYTHON) -m infrastructure.package prod build/check
+	@$(VENV)/bin/cfn-lint build/check/sam.json
+	@$(PYTHON) -m infrastructure.static $(CHECKOV_VENV)/bin/checkov build/check
 
 .PHONY: pins
 pins: $(VENV)/.dev  ## Write down the versions that are installed
@@ -145,6 +162,20 @@ $(VENV)/.dev: $(VENV)/.made requirements.txt local/requirements.txt requirements
 	@echo "Installing the packages and tools (once, about a minute)"
 	@$(PYTHON) local/install.py requirements-dev.txt
 	@touch $@ $(VENV)/.run
+
+$(CHECKOV_VENV)/.checkov: infrastructure/requirements.txt $(VENV)/.made
+	@echo "Installing checkov (once, about a minute)"
+	@rm -rf $(CHECKOV_VENV) && $(PYTHON) -m venv $(CHECKOV_VENV)
+	@$(CHECKOV_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r infrastructure/requirements.txt
+	@touch $@
+
+# What a Lambda function finds without bringing it: the runtime client, and boto3.
+$(LAMBDA)/.made: $(VENV)/.made constraints.txt Makefile
+	@rm -rf $(LAMBDA)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(LAMBDA) \
+		--constraint constraints.txt awslambdaric==4.2.2 boto3
+	@touch $@
 
 # PyTorch is large and of no use to anything else, so it has an environment of its own.
 $(TRAINING_VENV)/.train: training/requirements.txt

@@ -525,7 +525,9 @@ class Container:
         from chalicelib.api.image_view import ImageView
 
         return ImageView(
-            renditions=self.renditions, link_seconds=self.settings.download_link_seconds
+            cdn_url=self.settings.cdn_url.rstrip("/"),
+            renditions=self.renditions,
+            link_seconds=self.settings.download_link_seconds,
         )
 
     @cached_property

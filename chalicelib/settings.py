@@ -70,6 +70,16 @@ class Settings:
         "Address of a page about a parcel, for a link in e-mails; the tracking id is appended.",
         default="",
     )
+    cdn_url: str = _setting(
+        "Where a CDN serves the renditions bucket: `https://img.example.com`; without it links are "
+        "signed ones to the bucket.",
+        default="",
+    )
+    transfer_acceleration: str = _setting(
+        "Whether upload links go through S3's accelerated endpoint: on or off.",
+        default="off",
+        choices=("on", "off"),
+    )
     allowed_origin: str = _setting("Origin that browsers may call the API from.", default="*")
     max_upload_bytes: int = _setting(
         "Largest original, in bytes; bounds the upload link too.", default=50 * 1024 * 1024

@@ -5,6 +5,7 @@ Every metric is registered in `METRICS`; one that is not raises at once.
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
-NAMESPACE = "Darkroom"
+APP = "Darkroom"
 
 METRICS: Mapping[str, tuple[str, str]] = {
     "UploadAccepted": ("Count", "Uploads that were accepted and queued."),
@@ -40,6 +41,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "Unsubscribed": ("Count", "Unsubscriptions, of an address for a parcel or for all."),
     "ParameterRejected": ("Count", "Values in SSM that make no sense; the last good one stays."),
     "ParameterUnavailable": ("Count", "Reads of SSM parameters that failed."),
+    "Heartbeat": ("Count", "Runs of the check that came to their end."),
 }
 
 
@@ -57,6 +59,11 @@ def logger() -> "Logger":
     )
 
 
+def namespace() -> str:
+    """Where this stage's metrics stand: those of two stages in one account must not mix."""
+    return f"{APP}/{os.environ.get('STAGE', 'local')}"
+
+
 def count(stage: str, **values: float | Sequence[float]) -> None:
     """Write metrics, each with the stage as dimension, in one line.
 
@@ -71,7 +78,7 @@ def count(stage: str, **values: float | Sequence[float]) -> None:
     )
 
     metrics = AmazonCloudWatchEMFProvider(
-        namespace=NAMESPACE, metric_set={}, dimension_set={}, metadata_set={}
+        namespace=namespace(), metric_set={}, dimension_set={}, metadata_set={}
     )
     metrics.add_dimension(name="stage", value=stage)
     for name, given in values.items():

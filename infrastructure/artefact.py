@@ -12,7 +12,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from infrastructure.package import MODEL_LAYER_ZIP, ROOT
+from infrastructure.package import MODEL_LAYER_ZIP
+from infrastructure.template import ROOT
 
 # AWS Lambda quotas: deployment package, zipped and unzipped (the layer counts with the code).
 MAX_ZIPPED_BYTES = 50_000_000

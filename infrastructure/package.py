@@ -1,6 +1,6 @@
 """Make a stage's CloudFormation package: ``python -m infrastructure.package STAGE FOLDER``.
 
-Runs ``chalice package`` with `resources.yaml` merged in. The folder then holds
+Runs ``chalice package`` with the resources of `template.py` merged in. The folder then holds
 ``sam.json``, the app's zip and the layer's zip.
 """
 
@@ -13,17 +13,20 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from chalice.package import YAMLTemplateSerializer
 
 from chalicelib.errors import ModelError
 from chalicelib.inference.description import ModelDescription
+from chalicelib.settings import APP_NAME
+from infrastructure import policies
+from infrastructure.alarms import functions_of
 from infrastructure.model_layer import LAYER_PACKAGE, checked, write_layer
+from infrastructure.template import ROOT, config, finish, resources_of
 
-ROOT = Path(__file__).resolve().parent.parent
 # What a Chalice project consists of; nothing else may reach the package.
 SHIPPED = ("app.py", "chalicelib", "vendor", ".chalice/config.json", "requirements.txt")
 # Parts of libraries that are for their own developers, for type checkers, or for making models.
@@ -64,7 +67,8 @@ def make_package(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-package-") as temporary:
         project = Path(temporary)
-        _copy_project(project)
+        copy_project(project)
+        fill_in_policies(project, stage, policies.CLOUDFORMATION, policies.substituted)
         if not with_dependencies:
             (project / "requirements.txt").write_text("")
         resources = project / "resources.json"
@@ -90,6 +94,9 @@ def make_package(
     if finished.returncode != 0 or not (folder / "sam.json").is_file():
         said = (finished.stderr or finished.stdout).strip()
         raise PackagingFailed(f"chalice package failed for stage {stage!r}: {said}")
+    template = json.loads((folder / "sam.json").read_text())
+    finish(template)
+    (folder / "sam.json").write_text(json.dumps(template, indent=2))
     trim_layer(folder / "layer-deployment.zip")
     # Chalice says so and goes on where a library has no build for Lambda.
     if "Could not install dependencies" in finished.stdout + finished.stderr:
@@ -142,18 +149,8 @@ def chalice_command() -> str:
     return str(Path(sys.executable).with_name("chalice"))
 
 
-def resources_of(stage: str) -> dict[str, Any]:
-    """The resources of `resources.yaml` as JSON data, with the stage's name filled in."""
-    path = Path(__file__).with_name("resources.yaml")
-    resources: dict[str, Any] = YAMLTemplateSerializer().load_template(path.read_text(), str(path))
-    # Through text, because YAML's anchors are one object that several places share.
-    plain = json.loads(json.dumps(resources))
-    plain["Parameters"]["Stage"]["Default"] = stage
-    result: dict[str, Any] = plain
-    return result
-
-
-def _copy_project(target: Path) -> None:
+def copy_project(target: Path) -> None:
+    """Copy what a Chalice project consists of, and nothing else."""
     for name in SHIPPED:
         source = ROOT / name
         (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -163,8 +160,29 @@ def _copy_project(target: Path) -> None:
             )
         elif source.is_file():
             shutil.copy2(source, target / name)
-    for policy in (ROOT / ".chalice").glob("policy-*.json"):
-        shutil.copy2(policy, target / ".chalice" / policy.name)
+
+
+def fill_in_policies(
+    project: Path,
+    stage: str,
+    account: policies.Account,
+    wrap: Callable[[str], Any] = str,
+) -> None:
+    """Write each function's policy, exact, into a copy of the project."""
+    if stage not in config()["stages"]:
+        return
+    listed = config()["stages"][stage]["lambda_functions"]
+    for function in functions_of(config(), stage):
+        name = listed[function.name]["iam_policy_file"]
+        policy = json.loads((ROOT / ".chalice" / name).read_text())
+        exact = policies.filled_in(
+            policy,
+            stage=stage,
+            function=f"{APP_NAME}-{stage}{function.suffix}",
+            account=account,
+            wrap=wrap,
+        )
+        (project / ".chalice" / name).write_text(policies.as_text(exact))
 
 
 def main() -> int:

@@ -85,7 +85,7 @@ def project_fingerprint(model: Path | None = None) -> str:
     """A hash of everything that the stack is made from."""
     digest = hashlib.sha256(json.dumps(PARAMETERS, sort_keys=True).encode())
     files = [
-        ROOT / "infrastructure" / "resources.yaml",
+        *sorted((ROOT / "infrastructure").glob("*.*")),
         *sorted((ROOT / ".chalice").glob("*.json")),
     ]
     for name in SHIPPED:
@@ -138,6 +138,8 @@ def _upload(places: Places, model: Path | None) -> str:
     s3 = client(places, "s3")
     s3.create_bucket(Bucket=ARTIFACTS_BUCKET)
     template = with_numbers(json.loads((package / "sam.json").read_text()), PARAMETERS)
+    if places.enforces_iam:
+        _allow_plain_http(template)
     for resource in template["Resources"].values():
         for name in ("CodeUri", "ContentUri"):
             path = resource.get("Properties", {}).get(name)
@@ -146,6 +148,16 @@ def _upload(places: Places, model: Path | None) -> str:
     key = "template.json"
     s3.put_object(Bucket=ARTIFACTS_BUCKET, Key=key, Body=json.dumps(template).encode())
     return f"{places.aws_url}/{ARTIFACTS_BUCKET}/{key}"
+
+
+def _allow_plain_http(template: dict[str, Any]) -> None:
+    """The local AWS has no TLS, and would refuse every request to a bucket that asks for it."""
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::S3::BucketPolicy":
+            document = resource["Properties"]["PolicyDocument"]
+            document["Statement"] = [
+                entry for entry in document["Statement"] if entry.get("Sid") != "TlsOnly"
+            ]
 
 
 def _upload_zip(s3: Any, path: Path) -> str:

@@ -54,7 +54,11 @@ def free_port() -> int:
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     """A running local AWS with nothing in it."""
     places = Places(
-        port=free_port(), aws_port=free_port(), root=tmp_path_factory.mktemp("local-aws")
+        port=free_port(),
+        aws_port=free_port(),
+        root=tmp_path_factory.mktemp("local-aws"),
+        # `make least-privilege`: the same tests, with the functions under their own roles.
+        enforces_iam=os.environ.get("ENFORCE_IAM") == "1",
     )
     process = aws_process(places)
     with places.held():

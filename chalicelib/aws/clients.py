@@ -1,5 +1,6 @@
 """One boto3 client a service, made when it is first needed."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -97,7 +98,10 @@ class Clients:
 
     @cached_property
     def _session(self) -> boto3.session.Session:
-        if not self._settings.is_local:
+        # A function of the local AWS has a session of its own role, as on AWS: where IAM is
+        # enforced there, it is what is judged.
+        in_function = "AWS_SESSION_TOKEN" in os.environ and "AWS_LAMBDA_FUNCTION_NAME" in os.environ
+        if not self._settings.is_local or in_function:
             return boto3.session.Session()
         return boto3.session.Session(
             aws_access_key_id=LOCAL_ACCESS_KEY,

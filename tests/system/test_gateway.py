@@ -21,7 +21,7 @@ from tests.system.conftest import Service, photo
 def url(service: Service) -> str:
     """Where the deployed API answers."""
     apis = service.deployed.aws("apigateway").get_rest_apis()["items"]
-    (api,) = (api for api in apis if api["name"] == "darkroom")
+    (api,) = (api for api in apis if api["name"] == "darkroom-local")
     return f"{service.deployed.places.aws_url}/restapis/{api['id']}/api/_user_request_"
 
 
