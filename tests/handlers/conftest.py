@@ -8,8 +8,7 @@ import pytest
 from chalice.test import Client
 
 import app as app_module
-from chalicelib.api.http import Answer, Request
-from chalicelib.api.unsubscribe import Page
+from chalicelib.api.http import Answer, Page, Request
 
 
 @dataclass
