@@ -79,7 +79,8 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> dict[str
 
 
 def _answer(status: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-    kind, content = next(iter(answer.get("content", {}).items()), ("", {}))
+    contents: Mapping[str, Mapping[str, Any]] = answer.get("content", {"": {}})
+    kind, content = next(iter(contents.items()))
     example = content.get("example")
     return {
         "status": status,

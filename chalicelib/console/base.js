@@ -113,6 +113,9 @@ function note(text, { tone = "", act } = {}) {
 }
 const empty = (picture, title, text) => h("div.empty", icon(picture), h("h3", title), h("p", text));
 
+const card = (id, title, ...parts) => h("section.card", { "aria-labelledby": id, "data-key": id }, h("h2", { id }, title), ...parts);
+const out = (url, text) => h("a", { href: url, target: "_blank", rel: "noopener" }, text);
+
 const say = (text) => { document.getElementById("said").textContent = text; };
 let toastTimer;
 function toast(text) {
@@ -121,9 +124,9 @@ function toast(text) {
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => { place.textContent = ""; }, 6000);
 }
-function ask(title, text, yes) {
+function ask(title, text) {
   const dialog = document.getElementById("ask");
-  for (const [id, value] of [["title", title], ["text", text], ["yes", yes]]) document.getElementById(`ask-${id}`).textContent = value;
+  for (const [id, value] of [["title", title], ["text", text]]) document.getElementById(`ask-${id}`).textContent = value;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));

@@ -11,18 +11,18 @@ const saved = (copy) => {
 function predictions(image) {
   if (!image.results) return null;
   const { classes, probabilities } = image.results;
-  return h("section.card", { "aria-labelledby": "seen" }, h("h2", { id: "seen" }, "What is seen"),
+  return card("seen", "What is seen",
     h("ol.bars", classes.map((name, place) => h("li",
       h("div.row", h("b", name), h("span.num", share(probabilities[place]))),
       h("div.track.lead", h("i", { style: { width: share(probabilities[place]).replace(" ", "") } }))))),
-    h("p.soft.small", `${image.model.name} ${image.model.version}`, image.results_url && [" · ", h("a", { href: image.results_url, target: "_blank", rel: "noopener" }, "Result document")]));
+    h("p.soft.small", `${image.model.name} ${image.model.version}`, image.results_url && [" · ", out(image.results_url, "Result document")]));
 }
 
 function timings(image) {
   const known = Object.entries(image.timings_ms ?? {});
   if (!known.length) return null;
   const longest = Math.max(...known.map(([, ms]) => ms), 1);
-  return h("section.card", { "aria-labelledby": "times" }, h("h2", { id: "times" }, "How long it took"),
+  return card("times", "How long it took",
     h("ol.bars", known.map(([name, ms]) => h("li",
       h("div.row", h("b", STEP_NAMES[name] ?? capital(words(name))), h("span.num", span(ms))),
       h("div.track", h("i", { style: { width: `${(ms / longest * 100).toFixed(1)}%` } }))))));
@@ -37,7 +37,7 @@ function original(image) {
     ["SHA-256", file.sha256 && h("code", file.sha256)], ["Added", moment(image.created_at * 1000)], ["Attempts", image.attempts],
     ["Id", h("code", image.image_id)], ...Object.entries(image.metadata ?? {}),
   ];
-  return h("section.card", { "aria-labelledby": "came" }, h("h2", { id: "came" }, "What came in"),
+  return card("came", "What came in",
     h("dl.facts", rows.filter(([, value]) => value).map(([name, value]) => [h("dt", name), h("dd", value)])));
 }
 
@@ -46,8 +46,8 @@ function original(image) {
 function comparison(image, state) {
   const copies = Object.entries(image.formats ?? {});
   if (!copies.length) {
-    if (image.conversion_status === "pending" && image.status === "completed") return h("section.card", h("h2", "Original and copies"), h("p.soft", "The copies at full size are being made …"));
-    return image.conversion_error ? h("section.card", h("h2", "Original and copies"), reason(image.conversion_error)) : null;
+    if (image.conversion_status === "pending" && image.status === "completed") return card("both", "Original and copies", h("p.soft", "The copies at full size are being made …"));
+    return image.conversion_error ? card("both", "Original and copies", reason(image.conversion_error)) : null;
   }
   const chosen = image.formats[state.format] ? state.format : copies[0][0];
   const copy = image.formats[chosen];
@@ -57,7 +57,7 @@ function comparison(image, state) {
   const table = h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Table of copies" }, h("table",
     h("thead", h("tr", ["Copy", "Size", "Saved", "Quality", "Made in", "Made by"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", copies.map(([name, one]) => h("tr",
-      h("td", h("a", { href: one.url, target: "_blank", rel: "noopener" }, KINDS[name] ?? name)),
+      h("td", out(one.url, KINDS[name] ?? name)),
       h("td.num", size(one.bytes)), h("td.num", saved(one)), h("td.num", one.quality ?? "exact"),
       h("td.num", one.encoding_ms === undefined ? "" : span(one.encoding_ms)), h("td.soft", one.encoder ?? ""))))));
   return h("section.card.stack", { "aria-labelledby": "both", "data-key": "both" },
@@ -92,7 +92,7 @@ function imageView(id, signal) {
       image.error && note([image.error.message, " ", h("code", image.error.code)], { tone: "bad" }),
       h("div.grid",
         standard && h("figure.card", { "data-key": "standard" }, h("img.picture", { src: standard.url, width: standard.width, height: standard.height, alt: `${nameOf(image)}, ${standard.width} × ${standard.height}` }),
-          h("figcaption.soft.small", Object.entries(image.renditions).map(([name, one], place) => [place > 0 && " · ", h("a", { href: one.url, target: "_blank", rel: "noopener" }, capital(name)), ` ${one.width} × ${one.height}, ${size(one.bytes)}`]))),
+          h("figcaption.soft.small", Object.entries(image.renditions).map(([name, one], place) => [place > 0 && " · ", out(one.url, capital(name)), ` ${one.width} × ${one.height}, ${size(one.bytes)}`]))),
         predictions(image)),
       comparison(image, state),
       h("div.grid", timings(image), original(image))));
@@ -116,12 +116,7 @@ function imageView(id, signal) {
       },
       retry: async () => { await call("POST", `images/${id}/retry`); toast("It is on its way again."); run(); },
       delete: async () => {
-        if (!await ask(`Delete ${nameOf(state.image)}?`, GONE, "Delete")) return;
-        await call("DELETE", `images/${id}`, { also: [404] });
-        const job = uploads.find((one) => one.id === id);
-        if (job) forget(job);
-        toast(`${nameOf(state.image)} was deleted.`);
-        location.hash = "#/";
+        if (await removed(id, nameOf(state.image))) location.hash = "#/";
       },
     },
   };

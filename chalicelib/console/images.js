@@ -1,7 +1,16 @@
 // The list of images.
-const GONE = "The record, the original and everything that was made from it are removed for good.";
 const STATUSES = ["pending_upload", "queued", "preprocessing", "preprocessed", "inferencing", "completed", "preprocessing_failed", "inference_failed", "expired"];
 let listChanged = () => {};
+
+// Delete an image if it is really meant, with what is shown of its upload.
+async function removed(id, name) {
+  if (!await ask(`Delete ${name}?`, "The record, the original and everything that was made from it are removed for good.")) return false;
+  await call("DELETE", `images/${id}`, { also: [404] });
+  const job = uploads.find((one) => one.id === id);
+  if (job) forget(job);
+  toast(`${name} was deleted.`);
+  return true;
+}
 
 function imageLine(image) {
   const name = nameOf(image);
@@ -88,12 +97,7 @@ function imagesView(params, signal) {
       reload: run,
       "retry-image": async ({ id }) => { await call("POST", `images/${id}/retry`); toast("It is on its way again."); run(); },
       "delete-image": async ({ id, name }) => {
-        if (!await ask(`Delete ${name}?`, GONE, "Delete")) return;
-        await call("DELETE", `images/${id}`, { also: [404] });
-        const job = uploads.find((one) => one.id === id);
-        if (job) forget(job);
-        toast(`${name} was deleted.`);
-        run();
+        if (await removed(id, name)) run();
       },
     },
   };

@@ -89,7 +89,7 @@ function parcelsView(id, signal) {
     const { current } = parcel;
     return h("div.stack",
       h("section.card.stack", { "aria-labelledby": "now" }, h("div.row", h("h2", { id: "now" }, state.id), pill(current.status), h("span.soft.small.push", "since ", moment(current.status_changed_at))), map(parcel.updates)),
-      h("section.card", { "aria-labelledby": "history" }, h("h2", { id: "history" }, "History"),
+      card("history", "History",
         h("ol.time", parcel.updates.map(updateLine)),
         parcel.next_key && h("p", button("Older updates", "older"))));
   };

@@ -75,8 +75,7 @@ async function watch(job) {
     const { status, top_prediction: seenIn } = job.image;
     say(`${job.file.name}: ${status === "completed" ? `completed${seenIn ? `, ${seenIn}` : ""}` : (job.image.error?.message ?? words(status))}`);
   } catch {
-    job.state = "gone";
-    uploads.splice(uploads.indexOf(job), 1);
+    if (uploads.includes(job)) forget(job);
   }
   changed();
   listChanged();
@@ -154,12 +153,12 @@ const uploadActs = {
   },
   "drop-upload": async ({ key }) => {
     const job = jobOf(key);
-    if (["waiting", "sending"].includes(job.state) || await ask(`Delete ${job.file.name}?`, GONE, "Delete")) {
+    if (["waiting", "sending", "failed"].includes(job.state)) {
       forget(job);
       if (job.id) await call("DELETE", `images/${job.id}`, { also: [404] });
       next();
-      listChanged();
-    }
+    } else if (!await removed(job.id, job.file.name)) return;
+    listChanged();
   },
   "clear-uploads": () => {
     // Their previews stay: the comparison shows them.

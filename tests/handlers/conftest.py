@@ -71,6 +71,9 @@ class RecordingContainer:
     def __init__(self) -> None:
         self.images_api = RecordingApi()
         self.health_api = RecordingApi()
+        self.console_api = RecordingApi()
+        self.reference_api = RecordingApi()
+        self.openapi_api = RecordingApi()
         self.tracking_api = RecordingTrackingApi()
         self.check = RecordingPart()
         self.ingest = RecordingPart()

@@ -264,6 +264,7 @@ def test_every_route_has_its_preflight(resources: dict[str, Any]) -> None:
     assert set(paths) == {
         *("/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"),
         *("/track", "/status", "/unsubscribe"),
+        *("/", "/docs", "/openapi.json"),
     }
     for path, methods in paths.items():
         assert "options" in methods, path
