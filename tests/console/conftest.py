@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from tests.conftest import Deployed
 
@@ -20,6 +20,8 @@ ARGUMENTS = (
 DESKTOP = ViewportSize(width=1200, height=900)
 PHONE = ViewportSize(width=375, height=740)
 SECONDS = 90
+# A deadline and no measurement: a busy machine takes its time.
+expect.set_options(timeout=SECONDS * 1000)
 
 
 @pytest.fixture(scope="session")

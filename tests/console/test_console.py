@@ -72,8 +72,8 @@ def test_five_photos_are_sent_and_followed_and_one_that_is_broken_is_retried_and
     window.send(*good, ("broken.jpeg", whole[: len(whole) // 2]))
     expect(page.locator(f"{SENT_FIRST} .line")).to_have_count(5)
     for name, _ in good:
-        expect(upload_of(page, name).locator(".pill")).to_have_text("Completed", timeout=90_000)
-        expect(upload_of(page, name).locator(".steps .is-done")).to_have_count(4, timeout=90_000)
+        expect(upload_of(page, name).locator(".pill")).to_have_text("Completed")
+        expect(upload_of(page, name).locator(".steps .is-done")).to_have_count(4)
     broken = upload_of(page, "broken.jpeg")
     expect(broken.locator(".pill")).to_have_text("Preprocessing failed")
     expect(broken.locator(".why")).to_contain_text("image_truncated")

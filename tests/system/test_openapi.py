@@ -134,9 +134,11 @@ def test_every_kind_of_answer_has_the_fields_that_are_described_and_no_others(
 
 @pytest.mark.parametrize(
     "route",
-    ["GET /images", "GET /images/{image_id}", "DELETE /images/{image_id}", "GET /health"]
-    + ["POST /images/{image_id}/retry", "GET /status", "POST /track", "POST /images"]
-    + ["GET /", "GET /docs", "GET /openapi.json", "GET /unsubscribe"],
+    [
+        *("GET /images", "GET /images/{image_id}", "DELETE /images/{image_id}", "GET /health"),
+        *("POST /images/{image_id}/retry", "GET /status", "POST /track", "POST /images"),
+        *("GET /", "GET /docs", "GET /openapi.json", "GET /unsubscribe"),
+    ],
 )
 def test_whatever_is_sent_the_answer_is_one_that_the_served_document_describes(
     service: Service, document: dict[str, Any], route: str
@@ -189,40 +191,42 @@ def test_a_generated_client_sends_a_photo_follows_it_and_deletes_it(
         return importlib.import_module(f"{generated.__name__}.{name}")
 
     models = module("models")
-    client = generated.Client(base_url=service.deployed.places.api_url)
-    created = module("api.images.create_image").sync(
-        client=client, body=models.NewImage(filename="generated.jpg")
-    )
-    fields = created.upload.fields.to_dict()
-    sent = service.api.post(created.upload.url, data=fields, files={"file": photo()})
-    assert sent.status_code < 300
+    with generated.Client(base_url=service.deployed.places.api_url) as client:
+        created = module("api.images.create_image").sync(
+            client=client, body=models.NewImage(filename="generated.jpg")
+        )
+        fields = created.upload.fields.to_dict()
+        sent = service.api.post(created.upload.url, data=fields, files={"file": photo()})
+        assert sent.status_code < 300
 
-    def completed() -> Any:
-        image = module("api.images.get_image").sync(str(created.image_id), client=client)
-        return image if image.status == "completed" else None
+        def completed() -> Any:
+            image = module("api.images.get_image").sync(str(created.image_id), client=client)
+            return image if image.status == "completed" else None
 
-    image = eventually(completed, seconds=60, what="the image is completed")
-    assert image.original.filename == "generated.jpg"
-    assert image.renditions["thumb"].width == 150
-    assert len(image.results.probabilities) == 5
-    page = module("api.images.list_images").sync(client=client, limit=1)
-    assert len(page.items) == 1
-    stored = module("api.parcels.track").sync(
-        client=client,
-        body=models.NewUpdate.from_dict(
-            {
-                "tracking_id": "PX-generated",
-                "status": "delivered",
-                "location": {"lat": 1.5, "lng": 2.25},
-                "image_id": str(image.image_id),
-            }
-        ),
-    )
-    assert stored.tracking_id == "PX-generated"
-    history = module("api.parcels.parcel_status").sync(client=client, tracking_id="PX-generated")
-    assert history.updates[0].image.top_prediction == image.top_prediction
-    gone = module("api.images.delete_image").sync_detailed(str(image.image_id), client=client)
-    assert gone.status_code == 204
-    missing = module("api.images.get_image").sync(str(image.image_id), client=client)
-    assert missing.code == "image_not_found"
-    assert module("api.service.health").sync(client=client).status == "ok"
+        image = eventually(completed, seconds=60, what="the image is completed")
+        assert image.original.filename == "generated.jpg"
+        assert image.renditions["thumb"].width == 150
+        assert len(image.results.probabilities) == 5
+        page = module("api.images.list_images").sync(client=client, limit=1)
+        assert len(page.items) == 1
+        stored = module("api.parcels.track").sync(
+            client=client,
+            body=models.NewUpdate.from_dict(
+                {
+                    "tracking_id": "PX-generated",
+                    "status": "delivered",
+                    "location": {"lat": 1.5, "lng": 2.25},
+                    "image_id": str(image.image_id),
+                }
+            ),
+        )
+        assert stored.tracking_id == "PX-generated"
+        history = module("api.parcels.parcel_status").sync(
+            client=client, tracking_id="PX-generated"
+        )
+        assert history.updates[0].image.top_prediction == image.top_prediction
+        gone = module("api.images.delete_image").sync_detailed(str(image.image_id), client=client)
+        assert gone.status_code == 204
+        missing = module("api.images.get_image").sync(str(image.image_id), client=client)
+        assert missing.code == "image_not_found"
+        assert module("api.service.health").sync(client=client).status == "ok"
