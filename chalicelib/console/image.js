@@ -2,11 +2,10 @@
 const KINDS = { webp: "WebP", jpeg: "JPEG", png: "PNG", avif: "AVIF" };
 const STEP_NAMES = { queued: "Waiting in the queue", preprocessing: "Preparation", inferencing: "Prediction", conversion: "Copies at full size" };
 const previews = new Map();
-const saved = (copy) => {
-  if (copy.bytes_saved === undefined) return "";
-  const before = copy.bytes + copy.bytes_saved;
-  return before ? `${copy.bytes_saved >= 0 ? "−" : "+"}${Math.abs(copy.bytes_saved / before * 100).toFixed(0)} %` : "";
-};
+function saved(copy) {
+  const part = Math.round(copy.bytes_saved / (copy.bytes + copy.bytes_saved) * 100);
+  return Number.isFinite(part) ? `${part > 0 ? "−" : part < 0 ? "+" : ""}${Math.abs(part)} %` : "";
+}
 
 function predictions(image) {
   if (!image.results) return null;

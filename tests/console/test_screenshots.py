@@ -23,7 +23,7 @@ def keep(page: Page, name: str) -> None:
     """A screenshot in few colours: a quarter of the bytes."""
     page.wait_for_load_state("networkidle")
     shot = Image.open(io.BytesIO(page.screenshot()))
-    shot.convert("RGB").quantize(160).save(FOLDER / f"{name}.png", optimize=True)
+    shot.convert("RGB").quantize(96).save(FOLDER / f"{name}.png", optimize=True)
 
 
 def test_the_console_is_photographed(opens: Opens) -> None:

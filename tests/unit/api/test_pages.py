@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 
 import pytest
 
@@ -12,6 +13,8 @@ from chalicelib.api.console import ConsoleApi
 from chalicelib.api.http import Answer
 from chalicelib.api.openapi import Description
 from chalicelib.api.reference import ReferenceApi
+from chalicelib.container import Container
+from chalicelib.settings import Settings
 from tests.fakes import FakeObjectStore
 
 
@@ -55,6 +58,23 @@ def test_the_console_may_run_its_own_script_and_reach_the_two_buckets_and_nothin
         "trusted-types": "'none'",
     }
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_deployed_the_policy_names_the_buckets_at_the_address_of_their_region(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From S3's global address an upload may be redirected, which no browser follows."""
+    for name, value in {
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "made-up",
+        "AWS_SECRET_ACCESS_KEY": "made-up",
+    }.items():
+        monkeypatch.setenv(name, value)
+    required = [entry.name for entry in fields(Settings) if entry.default is MISSING]
+    environ = {name.upper(): name.replace("_", "-") for name in required} | {"STAGE": "dev"}
+    policy = policy_of(Container(environ).console_api.get())
+    assert policy["img-src"].split()[-1] == "https://renditions-bucket.s3.eu-west-1.amazonaws.com"
+    assert policy["connect-src"] == "'self' https://uploads-bucket.s3.eu-west-1.amazonaws.com"
 
 
 def test_the_reference_runs_no_script_at_all() -> None:
