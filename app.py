@@ -176,6 +176,24 @@ def health() -> Response:
     return respond(lambda _: container.health_api.get())
 
 
+@app.route("/", methods=["GET"])
+def console() -> Response:
+    """The page for people."""
+    return respond(lambda _: container.console_api.get())
+
+
+@app.route("/docs", methods=["GET"])
+def reference() -> Response:
+    """The API as a page that can be read."""
+    return respond(lambda _: container.reference_api.get())
+
+
+@app.route("/openapi.json", methods=["GET"])
+def openapi() -> Response:
+    """The API as a program reads it."""
+    return respond(lambda _: container.openapi_api.get())
+
+
 # --- Pipeline -------------------------------------------------------------------------------
 
 
@@ -346,7 +364,7 @@ if STAGE == LOCAL_STAGE and "DARKROOM_PACKAGING" not in os.environ:
 
         return respond(refuse)
 
-    for depth in range(6):
+    for depth in range(1, 6):
         path = "/" + "/".join(f"{{part{number}}}" for number in range(depth))
         app.route(path, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], content_types=["*/*"])(
             no_such_route

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import DarkroomError, ModelError
 from chalicelib.images import Status, new_image_id
-from chalicelib.settings import Settings
+from chalicelib.settings import LOCAL_STAGE, Settings
 
 if TYPE_CHECKING:
+    from chalicelib.api.console import ConsoleApi
     from chalicelib.api.cursors import Cursors
     from chalicelib.api.health import HealthApi
     from chalicelib.api.idempotency import Idempotency
     from chalicelib.api.image_view import ImageView
     from chalicelib.api.images import ImagesApi
+    from chalicelib.api.openapi import Description
+    from chalicelib.api.reference import ReferenceApi
     from chalicelib.api.tracking import TrackingApi
     from chalicelib.api.unsubscribe import UnsubscribeApi
     from chalicelib.aws.clients import Clients
@@ -330,6 +333,37 @@ class Container:
                 "conversion_queue": lambda: {"waiting": self.conversion_queue.waiting()},
             }
         )
+
+    @cached_property
+    def console_api(self) -> "ConsoleApi":
+        """``GET /``."""
+        from chalicelib.api.console import ConsoleApi
+
+        return ConsoleApi(
+            stage=self.settings.stage,
+            signed=self._signed,
+            uploads=self.uploads,
+            renditions=self.renditions,
+        )
+
+    @cached_property
+    def openapi_api(self) -> "Description":
+        """``GET /openapi.json``."""
+        from chalicelib.api.openapi import Description
+
+        return Description(signed=self._signed)
+
+    @cached_property
+    def reference_api(self) -> "ReferenceApi":
+        """``GET /docs``."""
+        from chalicelib.api.reference import ReferenceApi
+
+        return ReferenceApi(description=self.openapi_api)
+
+    @property
+    def _signed(self) -> bool:
+        """Whether AWS_IAM is in front of the routes of parcels; `chalice local` has none."""
+        return self.settings.stage != LOCAL_STAGE
 
     # --- Parcels --------------------------------------------------------------------------
 

@@ -52,6 +52,15 @@ class Answer:
         return "" if self.body is None else json.dumps(self.body, ensure_ascii=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Page(Answer):
+    """An answer that a browser shows. ``body`` is its HTML."""
+
+    def text(self) -> str:
+        """The HTML."""
+        return str(self.body)
+
+
 def error_answer(error: DarkroomError, request_id: str) -> Answer:
     """Any of our errors in the one shape of the contract."""
     body: dict[str, Any] = {

@@ -77,7 +77,8 @@ FIELDS: Mapping[str, Any] = {
     "focal_point": FocalPointField,
     "metadata": dict[Annotated[str, Meta(min_length=1)], str],
 }
-_RULES: Mapping[str, str] = {
+# What each field must be; completes the sentence of a refusal.
+RULES: Mapping[str, str] = {
     "filename": "must be a text of 1 to 255 printable characters",
     "content_type": "must be an image type such as image/jpeg",
     "image_base64": "must be a text in base64",
@@ -371,7 +372,7 @@ def checked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
         try:
             checked[name] = msgspec.convert(value, rule)
         except msgspec.ValidationError:
-            problems.append(f"{name} {_RULES[name]}")
+            problems.append(f"{name} {RULES[name]}")
     size_bytes = len(msgspec.json.encode(checked.get("metadata", {})))
     if size_bytes > MAX_METADATA_BYTES:
         problems.append(

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from chalicelib import telemetry
-from chalicelib.api.http import Answer, Request
+from chalicelib.api.http import Answer, Page, Request
 from chalicelib.aws.suppression_table import SuppressionTable
 from chalicelib.clock import now_seconds
 from chalicelib.notifications import Suppression
@@ -22,15 +22,6 @@ from chalicelib.unsubscribe_links import UnsubscribeLinks
 
 # More than any form that this page or a mail client sends.
 _MAX_FORM_BYTES = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page(Answer):
-    """An answer that a browser shows. ``body`` is its HTML."""
-
-    def text(self) -> str:
-        """The HTML."""
-        return str(self.body)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,11 @@ class Clients:
         }
         if self._settings.is_local:
             options["endpoint_url"] = self._settings.aws_endpoint_url or LOCAL_ENDPOINT_URL
+        else:
+            # Otherwise botocore signs links for S3's global address, from which a young bucket
+            # outside us-east-1 is a redirect: no browser follows that with an upload.
+            regional = Config(s3={"addressing_style": "virtual"})
+            options["config"] = options["config"].merge(regional)
         return options
 
 

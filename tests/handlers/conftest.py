@@ -8,8 +8,7 @@ import pytest
 from chalice.test import Client
 
 import app as app_module
-from chalicelib.api.http import Answer, Request
-from chalicelib.api.unsubscribe import Page
+from chalicelib.api.http import Answer, Page, Request
 
 
 @dataclass
@@ -79,6 +78,9 @@ class RecordingContainer:
     def __init__(self) -> None:
         self.images_api = RecordingApi()
         self.health_api = RecordingApi()
+        self.console_api = RecordingApi()
+        self.reference_api = RecordingApi()
+        self.openapi_api = RecordingApi()
         self.tracking_api = RecordingTrackingApi()
         self.check = RecordingPart()
         self.ingest = RecordingPart()

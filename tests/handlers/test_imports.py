@@ -48,6 +48,8 @@ def loaded_after(statement: str, **environ: str) -> set[str]:
     [
         ("import app", set()),
         ("import app; app.container.images_api; app.container.health_api", {"boto3"}),
+        ("import app; app.container.console_api.get()", {"boto3"}),
+        ("import app; app.container.openapi_api; app.container.reference_api", {"boto3"}),
         ("import app; app.container.tracking_api", {"boto3"}),
         ("import app; app.container.check", {"boto3"}),
         ("import app; app.container.models.find('default')", {"boto3"}),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,7 @@ def test_every_route_has_its_preflight(resources: dict[str, Any]) -> None:
     assert set(paths) == {
         *("/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"),
         *("/track", "/status", "/unsubscribe"),
+        *("/", "/docs", "/openapi.json"),
     }
     for path, methods in paths.items():
         assert "options" in methods, path
@@ -308,3 +310,12 @@ def test_an_unknown_stage_is_refused_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     with pytest.raises(PackagingFailed, match=r"stage"):
         make_package("no such stage", tmp_path / "x" / "y", with_dependencies=False)
+
+
+def test_the_files_of_the_pages_are_packed(package: Path) -> None:
+    with zipfile.ZipFile(package / "deployment.zip") as app:
+        names = set(app.namelist())
+    folder = Path(__file__).resolve().parents[2] / "chalicelib"
+    shown = [*(folder / "console").glob("*.*"), *(folder / "templates").glob("*.html")]
+    assert len(shown) > 10
+    assert {path.relative_to(folder.parent).as_posix() for path in shown} <= names
