@@ -140,7 +140,21 @@ class Settings:
     index_shards: int = _setting(
         "Hash keys that each list is spread over; may be raised, never lowered.", default=4
     )
-    model: str = _setting("Importable package of the model.", default="darkroom_model")
+    model: str = _setting(
+        "Importable package of the deployed model: the built-in one, or `darkroom_model_layer`.",
+        default="darkroom_model",
+    )
+    model_description: str = _setting(
+        "`model.json` of the model in the layer, for functions that the layer is not attached to.",
+        default="",
+    )
+    models_parameter: str = _setting(
+        "SSM parameter that chooses the active and the shadow model; none: the deployed one.",
+        default="",
+    )
+    model_choice_seconds: int = _setting(
+        "After how long the choice of models is read again.", default=300
+    )
     inference_threads: int = _setting("Threads of one inference.", default=1)
     log_level: str = _setting(
         "DEBUG, INFO, WARNING or ERROR.",

@@ -15,6 +15,8 @@ OWN_METRICS = (
     ("Bytes", ("TotalBytesProcessed", "BytesSaved"), "Sum"),
     ("Uploads, and images refused", ("UploadAccepted", "ImagesRejected"), "Sum"),
     ("Faults, and what was given up", ("ProcessingErrors", "DeadLetters"), "Sum"),
+    ("Models", ("ModelInputsRemade", "ModelChoiceRejected"), "Sum"),
+    ("Shadow", ("ShadowAgreement", "ShadowDisagreement", "ShadowFailures"), "Sum"),
     ("Parcels", ("TrackingUpdateStored", "TrackingUpdateLate", "StuckParcels"), "Sum"),
     ("E-mails", ("NotificationSent", "NotificationSuppressed", "NotificationFailed"), "Sum"),
     ("E-mails that were not liked", ("MailBounced", "MailComplained", "Unsubscribed"), "Sum"),

@@ -17,9 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from chalicelib.errors import ModelError
+from chalicelib.inference.description import ModelDescription
 from chalicelib.settings import APP_NAME
 from infrastructure import policies
 from infrastructure.alarms import functions_of
+from infrastructure.model_layer import LAYER_PACKAGE, checked, write_layer
 from infrastructure.template import ROOT, config, finish, resources_of
 
 # What a Chalice project consists of; nothing else may reach the package.
@@ -29,6 +34,7 @@ _NEVER_LOADED = re.compile(
     r"/tests?/|\.pyi$|/numpy/(f2py|_core/include)/|"
     r"/onnxruntime/(transformers|quantization|tools|datasets)/"
 )
+MODEL_LAYER_ZIP = "model-layer.zip"
 # Chalice wants a region, even where nothing of the package depends on it.
 _REGION = "us-east-1"
 
@@ -37,7 +43,9 @@ class PackagingFailed(Exception):
     """``chalice package`` failed; the text says what it said."""
 
 
-def make_package(stage: str, folder: Path, *, with_dependencies: bool = True) -> None:
+def make_package(
+    stage: str, folder: Path, *, with_dependencies: bool = True, model: Path | None = None
+) -> None:
     """Package a stage.
 
     Args:
@@ -46,10 +54,15 @@ def make_package(stage: str, folder: Path, *, with_dependencies: bool = True) ->
         with_dependencies: Whether the layer holds the libraries of
             ``requirements.txt``, or the model alone. The local AWS runs
             functions with the libraries that are installed beside it.
+        model: The folder of a model that takes the place of the built-in one.
 
     Raises:
         PackagingFailed: It did not work.
     """
+    try:
+        own = None if model is None else checked(model)
+    except ModelError as error:
+        raise PackagingFailed(str(error)) from None
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-package-") as temporary:
@@ -59,7 +72,10 @@ def make_package(stage: str, folder: Path, *, with_dependencies: bool = True) ->
         if not with_dependencies:
             (project / "requirements.txt").write_text("")
         resources = project / "resources.json"
-        resources.write_text(json.dumps(resources_of(stage)))
+        merged = resources_of(stage)
+        if own is not None:
+            add_model(merged, own.description)
+        resources.write_text(json.dumps(merged))
         finished = subprocess.run(
             [
                 *(chalice_command(), "package"),
@@ -85,6 +101,33 @@ def make_package(stage: str, folder: Path, *, with_dependencies: bool = True) ->
     # Chalice says so and goes on where a library has no build for Lambda.
     if "Could not install dependencies" in finished.stdout + finished.stderr:
         raise PackagingFailed(f"Libraries are missing from the package: {finished.stderr.strip()}")
+    if own is not None:
+        try:
+            write_layer(own, folder / MODEL_LAYER_ZIP)
+        except ModelError as error:
+            raise PackagingFailed(str(error)) from None
+
+
+def add_model(template: dict[str, Any], description: ModelDescription) -> None:
+    """Put a model's layer into the template, and attach it to the function that runs it.
+
+    The others know the model by its description: `preprocess` has no use for a graph, nor
+    the API. Which one is run, the layer's or the built-in one, is the parameter ``Model``.
+    """
+    template["Parameters"]["Model"]["Default"] = LAYER_PACKAGE
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    variables["MODEL_DESCRIPTION"] = msgspec.json.encode(description).decode()
+    template["Resources"]["ModelLayer"] = {
+        "Type": "AWS::Serverless::LayerVersion",
+        "Properties": {
+            "LayerName": {"Fn::Sub": "darkroom-${Stage}-model"},
+            "Description": description.reference,
+            "ContentUri": f"./{MODEL_LAYER_ZIP}",
+        },
+    }
+    function = template["Resources"]["Infer"]["Properties"]
+    # Lists are replaced: the first is what Chalice attaches to every function.
+    function["Layers"] = [{"Ref": "ManagedLayer"}, {"Ref": "ModelLayer"}]
 
 
 def trim_layer(path: Path) -> None:
@@ -147,9 +190,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", type=Path, help="the folder of a model of your own")
     arguments = parser.parse_args()
     try:
-        make_package(arguments.stage, arguments.folder)
+        make_package(arguments.stage, arguments.folder, model=arguments.model)
     except PackagingFailed as failure:
         print(failure, file=sys.stderr)
         return 1

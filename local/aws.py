@@ -82,7 +82,7 @@ def local_environ(places: Places) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "MINISTACK_", "LAMBDA_", "LOCALSTACK_", "PYTHON"))
+        if not name.startswith(("AWS_", "MINISTACK_", "LAMBDA_", "LOCALSTACK_", "PYTHON", "MODEL"))
     }
     return {
         **kept,

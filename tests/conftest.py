@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chalicelib import telemetry
 from local.api import api_process
 from local.aws import aws_process, client, prepare_folder, wait_until_answering
 from local.places import Places
@@ -23,6 +24,14 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "local"))
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_logger() -> None:
+    """The process's logger, made before a test captures the output: it would keep writing there,
+    after the test has closed it.
+    """
+    telemetry.logger()
 
 
 @pytest.fixture(scope="session")

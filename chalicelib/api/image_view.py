@@ -119,7 +119,7 @@ class ImageView:
         if prediction is None:
             return {}
         confidence = prediction.probabilities[0]
-        shown = {
+        shown: dict[str, Any] = {
             "results": {
                 "classes": list(prediction.classes),
                 "probabilities": list(prediction.probabilities),
@@ -129,6 +129,8 @@ class ImageView:
             "confidence": confidence,
             "model": {"name": prediction.model_name, "version": prediction.model_version},
         }
+        if prediction.model_sha256 is not None:
+            shown["model"]["sha256"] = prediction.model_sha256
         if image.results_key is not None:
             shown["results_url"] = self.renditions.download_url(
                 image.results_key, content_type="application/json", expires_in=self.link_seconds

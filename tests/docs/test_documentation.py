@@ -63,7 +63,8 @@ def test_every_parameter_of_the_stack_is_documented() -> None:
     assert named == set(parameters)
     for name, parameter in parameters.items():
         if name != "Stage":
-            assert documented[name][0] == f"`{parameter['Default']}`"
+            default = parameter["Default"]
+            assert documented[name][0] == ("none" if default == "" else f"`{default}`")
 
 
 def test_every_route_is_documented() -> None:

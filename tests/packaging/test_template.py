@@ -18,7 +18,7 @@ FUNCTIONS = {
     "Ingest": (256, 60),
     "Preprocess": (1769, 300),
     "Infer": (3008, 300),
-    "Optimise": (2048, 300),
+    "Optimise": (2560, 300),
     "BuryIngest": (256, 60),
     "BuryPreprocessing": (256, 60),
     "BuryInference": (256, 60),
@@ -77,7 +77,8 @@ def test_a_message_stays_invisible_for_six_timeouts_and_a_dead_letter_outlives_i
         assert queue["VisibilityTimeout"] >= 6 * FUNCTIONS[function][1]
         assert queues[letters]["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
         assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": [letters, "Arn"]}
-        assert queue["RedrivePolicy"]["maxReceiveCount"] == {"Ref": "MaxReceives"}
+        receives = "MailReceives" if function == "Mail" else "MaxReceives"
+        assert queue["RedrivePolicy"]["maxReceiveCount"] == {"Ref": receives}
     for name, queue in queues.items():
         assert queue["SqsManagedSseEnabled"] is True, name
         assert queue["VisibilityTimeout"] >= 6 * 60, name

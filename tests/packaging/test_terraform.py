@@ -194,6 +194,7 @@ def test_functions_are_the_same(
             "UPLOADS_BUCKET",
             "RENDITIONS_BUCKET",
             "ALLOWED_ORIGIN",
+            "MODEL",
             "TRANSFER_ACCELERATION",
         }
         variables = other["environment"]["variables"]
@@ -214,7 +215,8 @@ def test_queues_are_the_same(resources: dict[str, Any], blocks: dict[str, dict[s
         if "RedrivePolicy" in queue:
             letters = snake(queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0])
             assert f"aws_sqs_queue.{letters}.arn" in other["redrive_policy"]
-            assert '"maxReceiveCount" = var.max_receives' in other["redrive_policy"]
+            receives = snake(queue["RedrivePolicy"]["maxReceiveCount"]["Ref"])
+            assert f'"maxReceiveCount" = var.{receives}' in other["redrive_policy"]
         else:
             assert "redrive_policy" not in other
 

@@ -50,11 +50,11 @@ class Service:
         return result
 
     def finished(self, image_id: str) -> dict[str, Any]:
-        """An image once it has ended."""
+        """An image once it has ended, its copies at full size too."""
 
         def ended() -> dict[str, Any] | None:
             image = self.image(image_id)
-            return image if image["status"] in FINAL else None
+            return image if has_ended(image) else None
 
         return eventually(ended, seconds=SECONDS, what=f"image {image_id} ends")
 
@@ -64,7 +64,7 @@ class Service:
         def ended() -> dict[str, Any] | None:
             for image in self.api.get("/images", params={"limit": 100}).json()["items"]:
                 if image.get("original", {}).get("filename") == filename:
-                    return image if image["status"] in FINAL else None
+                    return image if has_ended(image) else None
             return None
 
         return eventually(ended, seconds=SECONDS, what=f"the image of {filename!r} ends")
@@ -126,6 +126,11 @@ class Service:
             client.update_function_configuration(
                 FunctionName=name, Environment={"Variables": before}
             )
+
+
+def has_ended(image: dict[str, Any]) -> bool:
+    """Whether neither its predictions nor its copies are under way."""
+    return image["status"] in FINAL and image["conversion_status"] != "pending"
 
 
 @pytest.fixture
