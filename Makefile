@@ -67,6 +67,10 @@ backfill: $(VENV)/.run  ## Make a rendition of old images: RENDITION=name STAGE=
 		--stage "$(if $(filter command line environment,$(origin STAGE)),$(STAGE),local)" \
 		--aws-port "$(AWS_PORT)" $(ARGS)
 
+.PHONY: destroy
+destroy: $(VENV)/.run  ## Delete the stack of a stage, and say what stays; STAGE=dev
+	@$(PYTHON) -m operations.destroy $(STAGE)
+
 .PHONY: train
 train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of two cores)
 	@exec $(TRAINING_VENV)/bin/python -m training.train $(ARGS)

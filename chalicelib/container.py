@@ -133,7 +133,14 @@ class Container:
     @cached_property
     def uploads(self) -> "ObjectStore":
         """Originals, model inputs, dead letters."""
-        return self._store(self.settings.uploads_bucket)
+        from chalicelib.aws.object_store import ObjectStore
+
+        accelerated = self.settings.transfer_acceleration == "on" and not self.settings.is_local
+        return ObjectStore(
+            s3=self.clients.s3,
+            bucket=self.settings.uploads_bucket,
+            uploader=self.clients.accelerated_s3 if accelerated else None,
+        )
 
     @cached_property
     def renditions(self) -> "ObjectStore":

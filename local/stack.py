@@ -139,7 +139,7 @@ def _upload(places: Places, model: Path | None) -> str:
     s3.create_bucket(Bucket=ARTIFACTS_BUCKET)
     template = with_numbers(json.loads((package / "sam.json").read_text()), PARAMETERS)
     if places.enforces_iam:
-        _allow_plain_http(template)
+        allow_plain_http(template)
     for resource in template["Resources"].values():
         for name in ("CodeUri", "ContentUri"):
             path = resource.get("Properties", {}).get(name)
@@ -150,10 +150,10 @@ def _upload(places: Places, model: Path | None) -> str:
     return f"{places.aws_url}/{ARTIFACTS_BUCKET}/{key}"
 
 
-def _allow_plain_http(template: dict[str, Any]) -> None:
+def allow_plain_http(template: dict[str, Any]) -> None:
     """The local AWS has no TLS, and would refuse every request to a bucket that asks for it."""
     for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::S3::BucketPolicy":
+        if resource.get("Type") == "AWS::S3::BucketPolicy":
             document = resource["Properties"]["PolicyDocument"]
             document["Statement"] = [
                 entry for entry in document["Statement"] if entry.get("Sid") != "TlsOnly"

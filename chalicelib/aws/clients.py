@@ -45,6 +45,13 @@ class Clients:
         return client
 
     @cached_property
+    def accelerated_s3(self) -> "S3Client":
+        """S3 at the nearest edge, for the links of a bucket that is set up for it."""
+        options = Config(s3={"use_accelerate_endpoint": True})
+        client: S3Client = self._client("s3", config=self._options["config"].merge(options))
+        return client
+
+    @cached_property
     def sqs(self) -> "SQSClient":
         """SQS."""
         client: SQSClient = self._client("sqs")

@@ -10,9 +10,17 @@ import yaml
 from infrastructure.static import REVIEWED, problems
 from tests.packaging.test_template import of_type
 
-# Anyone may ask these: whoever looks whether the service is up, whoever unsubscribes, and browsers
-# that ask before they ask.
-PUBLIC = {"get /health", "get /unsubscribe", "post /unsubscribe"}
+# Anyone may ask these: whoever looks whether the service is up, whoever unsubscribes, whoever opens
+# the console or reads the documentation, and browsers that ask before they ask.
+PUBLIC = {
+    "get /health",
+    "get /unsubscribe",
+    "post /unsubscribe",
+    "get /",
+    "get /console/{name}",
+    "get /docs",
+    "get /openapi.json",
+}
 # Theirs are the API key, where it is on, and ids that nobody can guess.
 KEYED = {"HasApiKey"}
 

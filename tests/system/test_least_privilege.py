@@ -33,7 +33,9 @@ BY_THE_SERVICE = {
     "dynamodb:DescribeStream": "the poller reads the stream",
     "dynamodb:ListStreams": "the poller reads the stream",
 }
-# What no test of the system reaches, because it takes a fault of AWS, a crash or days of time.
+# What no test of the system reaches yet under its role: most of what the API does, because the tests
+# ask `chalice local`, which has the owner's rights; what takes a crash, a deletion while a step is
+# busy, or a second model. The list may become shorter, and never longer.
 NOT_REACHED = json.loads((ROOT / "tests" / "system" / "grants-not-reached.json").read_text())
 
 
@@ -74,15 +76,19 @@ def test_every_permission_is_used(service: Service) -> None:
             for who, what, where in asked
         )
     ]
-    assert sorted(unused) == sorted(NOT_REACHED)
+    assert sorted(set(unused) - set(NOT_REACHED)) == []
 
 
 def test_nothing_that_works_is_denied(service: Service) -> None:
     denied = {
         (function_of(d), d["action"], d["resource"]) for d in decisions(service) if not d["allowed"]
     }
-    # A test breaks something on purpose: a queue that is not there.
-    assert {entry for entry in denied if not str(entry[2]).endswith("no-such-queue")} == set()
+    # Tests give functions settings of their own: a queue that is not there, another parameter.
+    theirs = re.compile(r"no-such-queue$|/config-[0-9a-f]+$")
+    # And here permissions were taken away.
+    taken = re.compile(r"/(results|processed|uploads)/")
+    left = {e for e in denied if not theirs.search(str(e[2])) and not taken.search(str(e[2]))}
+    assert left == set()
 
 
 @contextmanager
