@@ -35,7 +35,7 @@ def small(body: bytes) -> dict[str, bytes]:
     header = decoder.header(body)
     size = (header.width, header.height)
     table = installed()
-    picture = decoder.picture(body, size=decode_size(header, (_SHAPE, *table)))
+    picture = decoder.picture(body, size=decode_size(header, table))
     copies = {
         line.name: encoded(rendered(picture, line, original=size, focal=_CENTRE), line)
         for line in table

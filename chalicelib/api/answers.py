@@ -226,6 +226,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "model": _object(
                 "Which model said so.",
                 {"name": _text("Its name."), "version": _text("Its version.")},
+                {"sha256": _text("Of the file that it was run from.")},
             ),
             "results_url": _url("A signed link to the result document."),
             "error": ref("Failure"),

@@ -21,6 +21,7 @@ from chalicelib.errors import (
 )
 from chalicelib.images import Status
 from chalicelib.imaging.signature import ACCEPTED_TYPES
+from chalicelib.models import REFERENCE_PATTERN
 
 _IMAGE_ID = "37879645-9378-4272-b7e9-6ec9c0df5ee0"
 _IMAGE_PATH = f"/images/{_IMAGE_ID}"
@@ -268,7 +269,18 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         name="retry_image",
         tag="Images",
         summary="Take up a failed image again, from the step that failed",
-        parameters=[_ID_PARAMETER],
+        description="With `model`, a completed image too: another model is asked about it.",
+        parameters=[
+            _ID_PARAMETER,
+            _query(
+                "model",
+                {
+                    "type": "string",
+                    "pattern": REFERENCE_PATTERN,
+                    "description": "`NAME@VERSION` of a model that is there, or `default`",
+                },
+            ),
+        ],
         status=202,
         meaning="It is on its way again.",
         content=_json(
@@ -281,7 +293,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
                 "links": {"self": _IMAGE_PATH},
             },
         ),
-        refusals=[_NO_IMAGE, NotRetryable("completed")],
+        refusals=[
+            _NO_IMAGE,
+            NotRetryable("completed"),
+            InvalidRequest(
+                "model must be default, or the NAME@VERSION of a model that is there, not 'x'."
+            ),
+        ],
     ),
     ("/track", "post"): Operation(
         name="track",

@@ -5,7 +5,7 @@ import importlib.resources
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -55,7 +55,12 @@ class RenditionFormat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rendition:
-    """One line of the table. ``width`` and ``height`` are pixels, ``background`` is RGB."""
+    """One line of the table. ``width`` and ``height`` are pixels, ``background`` is RGB.
+
+    Attributes:
+        siblings: The sizes of all lines: each rendition is scaled from the largest one's
+            picture, and so its bytes depend on which that is.
+    """
 
     name: str
     width: int
@@ -64,6 +69,7 @@ class Rendition:
     background: tuple[int, int, int]
     format: RenditionFormat
     quality: int | None
+    siblings: tuple[tuple[int, int, Fit], ...] = ()
 
     def scale(self, width: int, height: int) -> float:
         """By what a picture of this size is scaled; never above 1."""
@@ -80,7 +86,7 @@ class Rendition:
         """Differs where the bytes would: keys that carry it never change their content."""
         parts = (
             RECIPE_VERSION, _ENCODERS, self.width, self.height, self.fit, self.background,
-            self.format, self.quality,
+            self.format, self.quality, self.siblings,
         )  # fmt: skip
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
@@ -171,7 +177,8 @@ def parse(table: str) -> tuple[Rendition, ...]:
         found.append(rendition)
     if problems:
         raise SettingsError("The table of renditions is wrong: " + "; ".join(problems) + ".")
-    return tuple(found)
+    sizes = tuple(sorted((line.width, line.height, line.fit) for line in found))
+    return tuple(replace(rendition, siblings=sizes) for rendition in found)
 
 
 def _covering(

@@ -71,7 +71,8 @@ class Backfill:
         body = fetch_original(self.uploads, self.limits, image)
         decoder = Decoder(self.limits)
         header = decoder.header(body)
-        picture = decoder.picture(body, size=decode_size(header, wanted))
+        # As large as for all of them, or these would be other bytes than those of new images.
+        picture = decoder.picture(body, size=decode_size(header, self.table))
         return store_renditions(
             self.renditions, message, picture, header, wanted, focal=image.focal_point
         )

@@ -1,7 +1,7 @@
 """Fetch an original once, check it, decode it once; make renditions and what the model sees."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from chalicelib.images import (
     derived_prefixes,
     model_input_key,
 )
-from chalicelib.imaging.decode import Decoder
+from chalicelib.imaging.decode import Decoder, Header
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.render import model_input, to_ppm
 from chalicelib.imaging.renditions import Rendition
@@ -98,14 +98,17 @@ class Preprocess:
             )
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
             shapes = self._shapes(message) if image.wants(Output.PREDICTIONS) else ()
-            picture = decoder.picture(body, size=decode_size(header, (*shapes, *wanted)))
+            # The same picture whatever is made of it: what is made of a file depends on the file.
+            table = self.table if wanted or shapes else ()
+            picture = decoder.picture(body, size=decode_size(header, table))
+            seen = _seen(decoder, body, header, picture, shapes)
         except (ImageRejected, ObjectMissing) as error:
             self._reject(message, error, facts)
             return
         copies = store_renditions(
             self.renditions, message, picture, header, wanted, focal=image.focal_point
         )
-        keys = self._store_model_inputs(message, picture, shapes)
+        keys = self._store_model_inputs(message, seen)
         self._hand_on(message, image, keys, facts, copies, started_ms=started_ms)
 
     def _remake(self, message: ImageMessage) -> None:
@@ -121,13 +124,15 @@ class Preprocess:
             body = fetch_original(self.uploads, self.limits, image)
             decoder = Decoder(self.limits)
             shapes = self._shapes(message)
-            picture = decoder.picture(body, size=decode_size(decoder.header(body), shapes))
+            header = decoder.header(body)
+            picture = decoder.picture(body, size=decode_size(header, self.table))
+            seen = _seen(decoder, body, header, picture, shapes)
         except (ImageRejected, ObjectMissing) as error:
             failure = Failure(code=error.code, message=error.public_message)
             self.images.fail(message, Status.INFERENCE_FAILED, failure, now_ms=now_ms())
             telemetry.count(self.name, ImagesRejected=1)
             return
-        (key,) = self._store_model_inputs(message, picture, shapes)
+        (key,) = self._store_model_inputs(message, seen)
         self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         # The status stays; the write finds out whether the image was deleted meanwhile.
         self.images.finish(
@@ -148,12 +153,11 @@ class Preprocess:
         return tuple(dict.fromkeys(shapes))
 
     def _store_model_inputs(
-        self, message: ImageMessage, picture: "PilImage", shapes: Iterable[ModelInputShape]
+        self, message: ImageMessage, seen: Mapping[ModelInputShape, bytes]
     ) -> list[str]:
         keys: list[str] = []
-        for shape in shapes:
+        for shape, pixels in seen.items():
             key = model_input_key(message.image_id, message.generation, shape.fingerprint)
-            pixels = to_ppm(model_input(picture, shape))
             self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
             keys.append(key)
         return keys
@@ -210,3 +214,22 @@ class Preprocess:
             ProcessingTime=took_ms,
             TotalBytesProcessed=facts.bytes or 0,
         )
+
+
+def _seen(
+    decoder: Decoder,
+    body: bytes,
+    header: Header,
+    picture: "PilImage",
+    shapes: Iterable[ModelInputShape],
+) -> dict[ModelInputShape, bytes]:
+    """What each model sees: of the renditions' picture, or where that is too small for it, of one
+    of its own.
+    """
+    seen: dict[ModelInputShape, bytes] = {}
+    for shape in shapes:
+        needed = decode_size(header, [shape])
+        enough = needed[0] <= picture.width and needed[1] <= picture.height
+        source = picture if enough else decoder.picture(body, size=needed)
+        seen[shape] = to_ppm(model_input(source, shape))
+    return seen
