@@ -104,9 +104,7 @@ def test_five_photos_are_sent_and_followed_and_one_that_is_broken_is_retried_and
 
 
 def test_a_file_that_is_no_image_is_sent_and_told_why_it_failed(window: Window) -> None:
-    window.page.set_input_files(
-        "#files", [{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture at all"}]
-    )
+    window.send(("notes.txt", b"no picture at all"), kind="text")
     line = upload_of(window.page, "notes.txt")
     expect(line.locator(".why")).to_contain_text("unsupported_media_type")
 
