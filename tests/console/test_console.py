@@ -84,11 +84,12 @@ def test_five_photos_are_sent_and_followed_and_one_that_is_broken_is_retried_and
         if image["original"].get("filename") == "broken.jpeg"
     )
     broken.get_by_role("button", name="Retry broken.jpeg").click()
-    eventually(
-        lambda: deployed.api.get(f"/images/{listed['image_id']}").json()["attempts"] == 2,
-        seconds=30,
-        what="the retry is an attempt of its own",
-    )
+
+    def failed_again() -> bool:
+        image = deployed.api.get(f"/images/{listed['image_id']}").json()
+        return (image["attempts"], image["status"]) == (2, "preprocessing_failed")
+
+    eventually(failed_again, seconds=90, what="the retry is an attempt of its own, and fails")
     expect(page.locator(SENT_FIRST)).to_contain_text("5 finished")
     expect(broken.locator(".why")).to_contain_text("image_truncated")
     row = page.locator(f'[data-image="{listed["image_id"]}"]')
