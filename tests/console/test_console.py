@@ -316,10 +316,17 @@ def test_the_keyboard_alone_reaches_everything(window: Window) -> None:
     assert page.title() == "Health · Darkroom"
 
 
-@pytest.mark.parametrize("place", ["", "#/parcels", "#/health", "#/images/IMAGE", "docs"])
+@pytest.mark.parametrize("place", ["", "#/parcels/PX-phone", "#/health", "#/images/IMAGE", "docs"])
 def test_a_phone_shows_everything_without_scrolling_sideways(
-    opens: Opens, completed: dict[str, Any], place: str
+    opens: Opens, completed: dict[str, Any], deployed: Deployed, place: str
 ) -> None:
+    for lat in (48.857, -33.868):
+        update = {
+            "tracking_id": "PX-phone",
+            "status": "pending",
+            "location": {"lat": lat, "lng": 2},
+        }
+        assert deployed.api.post("/track", json=update).status_code == 200
     page = opens(place.replace("IMAGE", completed["image_id"]), viewport=PHONE, has_touch=True).page
     expect(page.locator("h1")).to_be_visible()
     page.wait_for_load_state("networkidle")
