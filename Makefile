@@ -7,24 +7,69 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TRAINING_VENV := .venv-training
+BENCH_IMAGING_VENV := .venv-bench-imaging
+BENCH_INFERENCE_VENV := .venv-bench-inference
+LAMBDA_VENV := .venv-lambda
+CHECKOV_VENV := .venv-checkov
+LAMBDA := build/lambda-runtime
 STAGE ?= dev
 
 export PORT AWS_PORT SAMPLES
+# A folder for most, NAME@VERSION for those that speak of a model in the bucket.
+MODEL ?=
 
 ##@ Use
 .PHONY: run
-run: $(VENV)/.run  ## The whole service on this machine; PORT=8000 AWS_PORT=4566 SAMPLES=1
-	@exec $(PYTHON) -m local.run
+run: $(VENV)/.run  ## The whole service on this machine; PORT=8000 AWS_PORT=4566 SAMPLES=1 MODEL=folder
+	@MODEL="$(MODEL)" exec $(PYTHON) -m local.run
+
+.PHONY: mails
+mails: $(VENV)/.run  ## What make run has mailed, as pages for a browser; AWS_PORT=4566
+	@exec $(PYTHON) -m local.mails
 
 .PHONY: package
-package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; STAGE=dev
-	@$(PYTHON) -m infrastructure.package $(STAGE) build/$(STAGE)
+package: $(VENV)/.run  ## The CloudFormation package of a stage in build/STAGE; STAGE=dev MODEL=folder
+	@$(PYTHON) -m infrastructure.package $(STAGE) build/$(STAGE) $(if $(MODEL),--model "$(MODEL)")
+
+# --- Models: docs/models.md
+
+.PHONY: model-check
+model-check: $(VENV)/.run  ## Try a model out, print its model.json completed; MODEL=folder
+	@$(PYTHON) -m operations.models check "$(MODEL)"
+
+.PHONY: model-layer
+model-layer: $(VENV)/.run  ## The Lambda layer of a model in build/model-layer.zip; MODEL=folder
+	@$(PYTHON) -m infrastructure.model_layer "$(MODEL)" build/model-layer.zip
+
+.PHONY: model-publish
+model-publish: $(VENV)/.run  ## Put a model into a stage's bucket; MODEL=folder STAGE=local
+	@PYTHONPATH=vendor $(PYTHON) -m operations.models publish "$(MODEL)" $(OPERATED)
+
+.PHONY: model-use
+model-use: $(VENV)/.run  ## Choose a stage's models; MODEL=NAME@VERSION SHADOW=NAME@VERSION SHARE=0.1
+	@PYTHONPATH=vendor $(PYTHON) -m operations.models use "$(MODEL)" $(OPERATED) \
+		--shadow "$(SHADOW)" $(if $(SHARE),--share $(SHARE))
+
+.PHONY: reclassify
+reclassify: $(VENV)/.run  ## Ask a model about images that another answered for; MODEL=NAME@VERSION
+	@PYTHONPATH=vendor exec $(PYTHON) -m operations.reclassify "$(MODEL)" $(OPERATED)
+
+# Without STAGE these work on the local run.
+OPERATED = --stage $(if $(filter command,$(origin STAGE)),$(STAGE),local) --aws-port "$(AWS_PORT)"
+
+.PHONY: package-terraform
+package-terraform: $(VENV)/.run  ## The same for Terraform in build/STAGE-terraform; STAGE=dev
+	@$(PYTHON) -m infrastructure.terraform $(STAGE) build/$(STAGE)-terraform
 
 .PHONY: backfill
 backfill: $(VENV)/.run  ## Make a rendition of old images: RENDITION=name STAGE=local
 	@PYTHONPATH=vendor $(PYTHON) -m operations.backfill "$(RENDITION)" \
 		--stage "$(if $(filter command line environment,$(origin STAGE)),$(STAGE),local)" \
 		--aws-port "$(AWS_PORT)" $(ARGS)
+
+.PHONY: destroy
+destroy: $(VENV)/.run  ## Delete the stack of a stage, and say what stays; STAGE=dev
+	@$(PYTHON) -m operations.destroy $(STAGE)
 
 .PHONY: train
 train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of two cores)
@@ -34,13 +79,30 @@ train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of tw
 bench: $(VENV)/.run  ## What one image costs, against the naive way; ARGS="--photos FOLDER"
 	@PYTHONPATH=vendor $(PYTHON) -m benchmarks.model_path $(ARGS)
 
+.PHONY: bench-imaging
+bench-imaging: $(BENCH_IMAGING_VENV)/.made  ## Our imaging against sharp, libvips, OpenCV; ARGS="--photos FOLDER"
+	@PYTHONPATH=vendor exec $(BENCH_IMAGING_VENV)/bin/python -m benchmarks.imaging $(ARGS)
+
+.PHONY: bench-inference
+bench-inference: $(BENCH_INFERENCE_VENV)/.made  ## Our inference against its limit and against servers; ARGS="--photos FOLDER"
+	@PYTHONPATH=vendor exec $(BENCH_INFERENCE_VENV)/bin/python -m benchmarks.inference $(ARGS)
+
+.PHONY: bench-cold-start
+bench-cold-start: $(VENV)/.run $(LAMBDA_VENV)/.made  ## What a first call of each packaged function costs; ARGS="--rounds 9"
+	@$(PYTHON) -m infrastructure.package prod build/check
+	@PYTHONPATH=vendor exec $(PYTHON) -m benchmarks.cold_start build/check --runtime $(LAMBDA_VENV)/bin/python $(ARGS)
+
 ##@ Change
 .PHONY: test
 test: $(VENV)/.dev  ## All tests; T=path/to/test.py for some
 	@$(PYTHON) -m pytest $(T)
 
 .PHONY: check
-check: lint types test package-check  ## Everything that has to be green before a commit lands
+check: lint types test package-check static  ## Everything that has to be green before a commit lands
+
+.PHONY: least-privilege
+least-privilege: $(VENV)/.dev  ## The tests of the system with the functions under their own roles
+	@ENFORCE_IAM=1 $(PYTHON) -m pytest tests/system --deselect tests/system/test_local_run.py
 
 .PHONY: format
 format: $(VENV)/.dev  ## Format the code
@@ -58,9 +120,16 @@ types: $(VENV)/.dev  ## mypy, strict
 	@$(PYTHON) -m mypy
 
 .PHONY: package-check
-package-check: $(VENV)/.dev  ## Package with all libraries, and check size and contents
+package-check: $(VENV)/.dev $(LAMBDA)/.made  ## Package with all libraries, and check size and contents
 	@$(PYTHON) -m infrastructure.package prod build/check
 	@$(PYTHON) -m infrastructure.artefact build/check
+	@$(PYTHON) -m infrastructure.runtime $(LAMBDA) build/check
+
+.PHONY: static
+static: $(VENV)/.dev $(CHECKOV_VENV)/.checkov  ## cfn-lint and checkov, over the package of prod
+	@[ -f build/check/sam.json ] || $(PYTHON) -m infrastructure.package prod build/check
+	@$(VENV)/bin/cfn-lint build/check/sam.json
+	@$(PYTHON) -m infrastructure.static $(CHECKOV_VENV)/bin/checkov build/check
 
 .PHONY: pins
 pins: $(VENV)/.dev  ## Write down the versions that are installed
@@ -98,10 +167,52 @@ $(VENV)/.dev: $(VENV)/.made requirements.txt local/requirements.txt requirements
 	@$(PYTHON) local/install.py requirements-dev.txt
 	@touch $@ $(VENV)/.run
 
+$(CHECKOV_VENV)/.checkov: infrastructure/requirements.txt $(VENV)/.made
+	@echo "Installing checkov (once, about a minute)"
+	@rm -rf $(CHECKOV_VENV) && $(PYTHON) -m venv $(CHECKOV_VENV)
+	@$(CHECKOV_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r infrastructure/requirements.txt
+	@touch $@
+
+# What a Lambda function finds without bringing it: the runtime client, and boto3.
+$(LAMBDA)/.made: $(VENV)/.made constraints.txt Makefile
+	@rm -rf $(LAMBDA)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(LAMBDA) \
+		--constraint constraints.txt awslambdaric==4.2.2 boto3
+	@touch $@
+
 # PyTorch is large and of no use to anything else, so it has an environment of its own.
 $(TRAINING_VENV)/.train: training/requirements.txt
 	@python=$$(command -v python3.11 python3.12 python3.13 python3 | head -1) && \
 		rm -rf $(TRAINING_VENV) && "$$python" -m venv $(TRAINING_VENV)
 	@$(TRAINING_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r training/requirements.txt
+	@touch $@
+
+# The libraries that we are compared with; sharp only where there is Node.js.
+$(BENCH_IMAGING_VENV)/.made: $(VENV)/.made requirements.txt constraints.txt \
+		benchmarks/imaging/requirements.txt benchmarks/imaging/package-lock.json
+	@echo "Installing the libraries to compare with (once, about a minute)"
+	@rm -rf $(BENCH_IMAGING_VENV) && $(PYTHON) -m venv $(BENCH_IMAGING_VENV)
+	@$(BENCH_IMAGING_VENV)/bin/python local/install.py benchmarks/imaging/requirements.txt
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix benchmarks/imaging --no-audit --no-fund --loglevel=error; \
+	else echo "Node.js is missing, so sharp is left out."; fi
+	@touch $@
+
+# The servers that we are compared with, and both sides' libraries.
+$(BENCH_INFERENCE_VENV)/.made: $(VENV)/.made benchmarks/inference/requirements.txt requirements.txt
+	@echo "Installing the servers to compare with (once, about a minute)"
+	@rm -rf $(BENCH_INFERENCE_VENV) && $(PYTHON) -m venv $(BENCH_INFERENCE_VENV)
+	@$(BENCH_INFERENCE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/inference/requirements.txt
+	@$(BENCH_INFERENCE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps scikit-image==0.26.0
+	@touch $@
+
+# What Lambda's own runtime holds, and nothing else: what a package lacks must not be found there.
+$(LAMBDA_VENV)/.made: $(VENV)/.made benchmarks/cold_start/runtime.txt
+	@rm -rf $(LAMBDA_VENV) && $(PYTHON) -m venv $(LAMBDA_VENV)
+	@$(LAMBDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/cold_start/runtime.txt
 	@touch $@

@@ -34,6 +34,8 @@ from chalicelib.settings import APP_NAME, LOCAL_STAGE, resource_name
 STAGE = os.environ.get("STAGE", LOCAL_STAGE)
 
 container = Container()
+# Lambda gives a new process a whole processor while it imports this, and a fraction of one later.
+container.warm_up()
 
 app = Chalice(app_name=APP_NAME, configure_logs=False)
 # What Chalice would say of an exception is said by `respond`, as a JSON line.
@@ -78,8 +80,10 @@ def delete_image(image_id: str) -> Response:
 
 @app.route("/images/{image_id}/retry", methods=["POST"], content_types=["*/*"])
 def retry_image(image_id: str) -> Response:
-    """Take up a failed image again."""
-    return respond(lambda _: container.images_api.retry(image_id))
+    """Take up a failed image again, or any that has ended with another model."""
+    return respond(
+        lambda request: container.images_api.retry(image_id, model=request.query.get("model"))
+    )
 
 
 # --- Parcels ----------------------------------------------------------------------------------
@@ -118,10 +122,14 @@ def unsubscribe() -> Response:
     return respond(lambda request: container.unsubscribe_api.unsubscribe(request))
 
 
-# Chalice wants to know the stream when this is imported; the template has the real one.
+# Chalice wants to know the stream when this is imported. The template puts the real one in its
+# place; `chalice deploy` has no template, and takes it from its environment.
 @app.on_dynamodb_record(
-    stream_arn=f"arn:aws:dynamodb:us-east-1:000000000000:table/{resource_name(STAGE, 'tracking')}"
-    "/stream/set-by-the-template",
+    stream_arn=os.environ.get(
+        "TRACKING_STREAM_ARN",
+        f"arn:aws:dynamodb:us-east-1:000000000000:table/{resource_name(STAGE, 'tracking')}"
+        "/stream/set-by-the-template",
+    ),
     batch_size=100,
     starting_position="TRIM_HORIZON",
     name="notify",
@@ -239,7 +247,7 @@ def preprocess(event: SQSEvent) -> None:
 )
 def infer(event: SQSEvent) -> None:
     """Prepared images: known to be good, and cheaper together."""
-    container.inference_batch.run(event.to_dict(), lambda: container.infer)
+    container.inference_batch.run_together(event.to_dict(), lambda: container.infer.together)
 
 
 @app.on_sqs_message(queue=resource_name(STAGE, "conversion"), batch_size=1, name="optimise")

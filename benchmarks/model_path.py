@@ -30,19 +30,13 @@ from rich.table import Table
 
 from chalicelib.imaging.decode import Decoder
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.render import model_input, to_ppm
 from chalicelib.inference.classifier import Classifier
 from chalicelib.inference.package import ModelPackage
 from local.samples import sample_photos
 
 _PACKAGE = ModelPackage.installed("darkroom_model")
-_INPUT = _PACKAGE.description.input
-_SHAPE = ModelInputShape(
-    width=_INPUT.width,
-    height=_INPUT.height,
-    shortest_edge=_PACKAGE.description.resize.shortest_edge,
-    filter=_PACKAGE.description.resize.filter,
-)
+_SHAPE = _PACKAGE.description.input_shape()
 _LIMITS = Limits(max_bytes=2**30, max_pixels=64_000_000, max_side=30_000)
 
 
@@ -50,7 +44,7 @@ def ours(body: bytes) -> bytes:
     """What `preprocess` does between fetching a file and putting the model input."""
     decoder = Decoder(_LIMITS)
     header = decoder.header(body)
-    size = header.scaled(_SHAPE.scale(header.width, header.height))
+    size = header.scaled(_SHAPE.picture_scale(header.width, header.height))
     return to_ppm(model_input(decoder.picture(body, size=size), _SHAPE))
 
 
@@ -121,12 +115,12 @@ def inference_line(ppm: bytes, rounds: int) -> str:
     classifier = Classifier(package=_PACKAGE, threads=1)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(_PACKAGE.graph, options, providers=["CPUExecutionProvider"])
-    tensor = np.zeros((1, 3, _INPUT.height, _INPUT.width), np.float32)
+    session = ort.InferenceSession(_PACKAGE.graph(), options, providers=["CPUExecutionProvider"])
+    tensor = np.zeros((1, 3, _SHAPE.height, _SHAPE.width), np.float32)
     cost = measured(
         {
             "ours": lambda: classifier.predict(ppm),
-            "bare": lambda: session.run([_PACKAGE.description.output.name], {_INPUT.name: tensor}),
+            "bare": lambda: session.run(None, {session.get_inputs()[0].name: tensor}),
         },
         rounds,
     )

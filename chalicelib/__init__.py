@@ -6,6 +6,7 @@
     inference queue ──► pipeline.infer ── results in S3, row: completed
     dead-letter queues ──► pipeline.bury ── letter kept in S3, row: *_failed with the reason
     POST /track ──► api.tracking ── update and current state in the tracking table
+    its stream ──► pipeline.notify ──► notification queue ──► pipeline.mail ── row, then SES
     every 5 minutes ──► pipeline.check ── parcels that got stuck: an event
 
 Imports point one way: container → pipeline, api → batch, imaging, inference,

@@ -1,4 +1,4 @@
-"""The records of one SQS event, one stage call each.
+"""The records of one SQS event, one stage call each, or one for all of them.
 
 Partial failure works without ``ReportBatchItemFailures``, which ``chalice
 deploy`` cannot set and without which a returned list of failures would delete
@@ -7,13 +7,13 @@ handler raises, so that Lambda leaves the others in the queue.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chalicelib import telemetry
 from chalicelib.clock import now_ms
-from chalicelib.errors import DarkroomError, ServiceUnavailable, Superseded
+from chalicelib.errors import DarkroomError, MessageRejected, ServiceUnavailable, Superseded
 from chalicelib.images import Failure
 
 # SQS allows no longer invisibility.
@@ -53,6 +53,9 @@ class BatchFailed(Exception):
 
 
 type Stage[M] = Callable[[M], None]
+type Record = Mapping[str, Any]
+# What became of each message, in their order: None, or what its work raised.
+type StageOfMany[M] = Callable[[Sequence[M]], Sequence[Exception | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,19 +88,59 @@ class Batch[M: Message]:
         Raises:
             BatchFailed: At least one message has to come again.
         """
-        done: list[str] = []
-        failed: list[str] = []
-        for record in event.get("Records", []):
-            if self._work(record, stage):
-                done.append(record["receiptHandle"])
-            else:
-                failed.append(record["messageId"])
-        if failed:
-            if done:
-                self.queue.delete(done)
-            raise BatchFailed(f"{self.name}: to be tried again: {', '.join(failed)}")
+        self._conclude(
+            {
+                record["messageId"]: (record, self._work(record, stage))
+                for record in event.get("Records", [])
+            }
+        )
 
-    def _work(self, record: Mapping[str, Any], stage: Callable[[], Stage[M]]) -> bool:
+    def run_together(self, event: Mapping[str, Any], stage: Callable[[], StageOfMany[M]]) -> None:
+        """Work on all records at once, in a stage that tells what became of each.
+
+        Args:
+            event: The event as Lambda delivers it.
+            stage: Builds the stage, or gives the one that was built. A stage that cannot be
+                built, or that raises, fails every record with its reason.
+
+        Raises:
+            BatchFailed: At least one message has to come again.
+        """
+        outcomes: dict[str, tuple[Record, bool]] = {}
+        readable: list[tuple[Record, M]] = []
+        for record in event.get("Records", []):
+            try:
+                readable.append((record, self.decode(record["body"])))
+            except MessageRejected as error:
+                self._failed(record, None, error)
+                outcomes[record["messageId"]] = (record, False)
+        raised = self._tried([message for _, message in readable], stage)
+        for (record, message), reason in zip(readable, raised, strict=True):
+            outcomes[record["messageId"]] = (record, self._settled(record, message, reason))
+        self._conclude(outcomes)
+
+    def _tried(
+        self, batch: Sequence[M], stage: Callable[[], StageOfMany[M]]
+    ) -> Sequence[Exception | None]:
+        if not batch:
+            return []
+        try:
+            return stage()(batch)
+        # Whatever a stage raises is every message's own fault, and has a reason to be kept.
+        except Exception as error:  # noqa: BLE001
+            return [error] * len(batch)
+
+    def _conclude(self, outcomes: Mapping[str, tuple[Record, bool]]) -> None:
+        """Leave to Lambda what it deletes by itself: all, or after an exception nothing."""
+        failed = [message_id for message_id, (_, done) in outcomes.items() if not done]
+        if not failed:
+            return
+        handles = [record["receiptHandle"] for record, done in outcomes.values() if done]
+        if handles:
+            self.queue.delete(handles)
+        raise BatchFailed(f"{self.name}: to be tried again: {', '.join(failed)}")
+
+    def _work(self, record: Record, stage: Callable[[], Stage[M]]) -> bool:
         """Whether the message is done with."""
         log = telemetry.logger()
         message: M | None = None
@@ -105,20 +148,36 @@ class Batch[M: Message]:
             message = self.decode(record["body"])
             log.append_keys(**message.about)
             stage()(message)
-        except Superseded as superseded:
-            log.info("%s: dropped: %s", self.name, superseded)
         # Whatever a stage raises must reach neither the other records nor the poller.
-        except Exception as error:
-            receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", "1"))
-            log.exception("%s: try %s failed", self.name, receives)
-            telemetry.count(self.name, ProcessingErrors=1)
-            self._prepare_next_try(record, receives)
-            if message is not None:
-                self._note_fault(message, error)
-            return False
+        except Exception as error:  # noqa: BLE001
+            return self._settled(record, message, error)
         finally:
             log.remove_keys(list(message.about) if message is not None else [])
         return True
+
+    def _settled(self, record: Record, message: M | None, error: Exception | None) -> bool:
+        """Whether a message is done with, after what became of it."""
+        if error is None:
+            return True
+        if isinstance(error, Superseded):
+            telemetry.logger().info("%s: dropped: %s", self.name, error, extra=_about(message))
+            return True
+        self._failed(record, message, error)
+        return False
+
+    def _failed(self, record: Record, message: M | None, error: Exception) -> None:
+        receives = int(record.get("attributes", {}).get("ApproximateReceiveCount", "1"))
+        telemetry.logger().error(
+            "%s: try %s failed",
+            self.name,
+            receives,
+            exc_info=error,
+            extra=_about(message),
+        )
+        telemetry.count(self.name, ProcessingErrors=1)
+        self._prepare_next_try(record, receives)
+        if message is not None:
+            self._note_fault(message, error)
 
     def _note_fault(self, message: M, error: Exception) -> None:
         try:
@@ -126,7 +185,7 @@ class Batch[M: Message]:
         except (Superseded, ServiceUnavailable):
             telemetry.logger().warning("%s: the reason could not be kept", self.name)
 
-    def _prepare_next_try(self, record: Mapping[str, Any], receives: int) -> None:
+    def _prepare_next_try(self, record: Record, receives: int) -> None:
         """Shorten the wait: the queue's own visibility timeout is 6 times the function's."""
         try:
             self.queue.postpone(
@@ -134,6 +193,10 @@ class Batch[M: Message]:
             )
         except ServiceUnavailable:
             telemetry.logger().warning("the message waits for its full visibility timeout")
+
+
+def _about(message: Message | None) -> dict[str, str]:
+    return {} if message is None else dict(message.about)
 
 
 def backoff_seconds(

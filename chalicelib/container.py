@@ -6,10 +6,12 @@ what it uses, so that the API never pays for Pillow nor for onnxruntime.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from chalicelib.errors import DarkroomError, ModelError
 from chalicelib.images import Status, new_image_id
 from chalicelib.settings import LOCAL_STAGE, Settings
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from chalicelib.pipeline.infer import Infer
     from chalicelib.pipeline.ingest import Ingest
     from chalicelib.pipeline.mail import Mail
+    from chalicelib.pipeline.models import Models
     from chalicelib.pipeline.notify import Notify
     from chalicelib.pipeline.optimise import Optimise
     from chalicelib.pipeline.preprocess import Preprocess
@@ -56,6 +59,24 @@ if TYPE_CHECKING:
 _IDEMPOTENCY_LEASE_SECONDS = 35
 # Longer than `mail` may run, for the same reason.
 _NOTIFICATION_LEASE_SECONDS = 70
+# The model that is part of every deployment.
+BUILT_IN = "darkroom_model"
+
+
+# What each handler of app.py begins with; those that hardly load anything are left out.
+_PARTS: Mapping[str, str] = {
+    "app": "images_api",
+    "ingest": "ingest",
+    "preprocess": "preprocess",
+    "infer": "infer",
+    "optimise": "optimise",
+    "bury_preprocessing": "bury",
+    "bury_inference": "bury",
+    "bury_conversion": "bury",
+    "check": "check",
+    "notify": "notify",
+    "mail": "mail",
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +88,17 @@ class Container:
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def warm_up(self) -> None:
+        """Build what the function of this process is going to need, if it is one on Lambda.
+
+        A part that cannot be built is left to the first event, which has somewhere to tell so.
+        """
+        part = _PARTS.get(self.environ.get("_HANDLER", "").rpartition(".")[2])
+        if part is None or "AWS_LAMBDA_FUNCTION_NAME" not in self.environ:
+            return
+        with suppress(DarkroomError):
+            getattr(self, part)
 
     @cached_property
     def settings(self) -> Settings:
@@ -101,7 +133,14 @@ class Container:
     @cached_property
     def uploads(self) -> "ObjectStore":
         """Originals, model inputs, dead letters."""
-        return self._store(self.settings.uploads_bucket)
+        from chalicelib.aws.object_store import ObjectStore
+
+        accelerated = self.settings.transfer_acceleration == "on" and not self.settings.is_local
+        return ObjectStore(
+            s3=self.clients.s3,
+            bucket=self.settings.uploads_bucket,
+            uploader=self.clients.accelerated_s3 if accelerated else None,
+        )
 
     @cached_property
     def renditions(self) -> "ObjectStore":
@@ -153,10 +192,8 @@ class Container:
     def preprocess(self) -> "Preprocess":
         """Makes what the model sees."""
         from chalicelib.imaging import renditions
-        from chalicelib.imaging.render import ModelInputShape
         from chalicelib.pipeline.preprocess import Preprocess
 
-        description = self.model_package.description
         return Preprocess(
             images=self.images,
             uploads=self.uploads,
@@ -164,28 +201,26 @@ class Container:
             inference_queue=self.inference_queue,
             conversion_queue=self.conversion_queue,
             limits=self._limits,
-            shape=ModelInputShape(
-                width=description.input.width,
-                height=description.input.height,
-                shortest_edge=description.resize.shortest_edge,
-                filter=description.resize.filter,
-            ),
+            models=self.models,
             table=renditions.installed(),
         )
 
     @cached_property
     def infer(self) -> "Infer":
         """Runs the model."""
-        from chalicelib.inference.classifier import Classifier
+        from chalicelib.inference.classifier import Classifiers
         from chalicelib.pipeline.infer import Infer
+        from chalicelib.pipeline.shadow import Shadow
 
+        classifiers = Classifiers(threads=self.settings.inference_threads)
         return Infer(
             images=self.images,
             uploads=self.uploads,
             renditions=self.renditions,
-            classifier=Classifier(
-                package=self.model_package, threads=self.settings.inference_threads
-            ),
+            preprocessing_queue=self.preprocessing_queue,
+            models=self.models,
+            classifier_of=classifiers,
+            shadow=Shadow(uploads=self.uploads, models=self.models, classifier_of=classifiers),
         )
 
     @cached_property
@@ -236,11 +271,40 @@ class Container:
         return Bury(images=self.images, conversions=self.conversions, archive=self.uploads)
 
     @cached_property
-    def model_package(self) -> "ModelPackage":
-        """The model's description and labels."""
+    def models(self) -> "Models":
+        """The models that can be run, and which of them are."""
+        from chalicelib.aws.parameters import WatchedParameter
         from chalicelib.inference.package import ModelPackage
+        from chalicelib.models import DEFAULT, ModelChoice
+        from chalicelib.pipeline.models import Models
 
-        return ModelPackage.installed(self.settings.model)
+        settings = self.settings
+
+        def deployed() -> "ModelPackage":
+            try:
+                return ModelPackage.installed(settings.model)
+            except ModelError:
+                if not settings.model_description:
+                    raise
+                return ModelPackage.described_by(settings.model_description)
+
+        def checked(text: str) -> ModelChoice:
+            choice = ModelChoice.parse(text)
+            models.check(choice)
+            return choice
+
+        models = Models(
+            deployed={DEFAULT: deployed, BUILT_IN: lambda: ModelPackage.installed(BUILT_IN)},
+            uploads=self.uploads,
+            choice=WatchedParameter(
+                ssm=self.clients.ssm if settings.models_parameter else None,
+                name=settings.models_parameter,
+                parse=checked,
+                default=ModelChoice(),
+                seconds=settings.model_choice_seconds,
+            ),
+        )
+        return models
 
     @cached_property
     def images_api(self) -> "ImagesApi":
@@ -254,6 +318,7 @@ class Container:
             renditions=self.renditions,
             queue_of=self._queue_before,
             conversion_queue=self.conversion_queue,
+            is_model=self._is_model,
             view=self._image_view,
             cursors=self._cursors,
             idempotency=self._idempotency(new_image_id),
@@ -445,7 +510,7 @@ class Container:
                 ses=self.clients.ses, configuration_set=self.settings.mail_configuration_set
             ),
             flags=self.flags.value,
-            sender=self.settings.mail_from,
+            sends=bool(self.settings.mail_from),
         )
 
     @cached_property
@@ -501,7 +566,9 @@ class Container:
         from chalicelib.api.image_view import ImageView
 
         return ImageView(
-            renditions=self.renditions, link_seconds=self.settings.download_link_seconds
+            cdn_url=self.settings.cdn_url.rstrip("/"),
+            renditions=self.renditions,
+            link_seconds=self.settings.download_link_seconds,
         )
 
     @cached_property
@@ -524,6 +591,10 @@ class Container:
             ),
             new_id=new_id,
         )
+
+    def _is_model(self, reference: str) -> bool:
+        """Whether there is such a model."""
+        return self.models.has(reference)
 
     def _queue_before(self, status: Status) -> "Queue":
         """The queue whose worker takes up an image that stands at this status."""

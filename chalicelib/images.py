@@ -93,7 +93,7 @@ class Failure:
 # Why inference failed where the prepared image is what has to be made anew.
 INPUT_UNUSABLE = Failure(
     code="model_input_unusable",
-    message="The prepared image is gone or was made for another model; retry to make it anew.",
+    message="The prepared image cannot be used, even after it was made anew; retry later.",
 )
 
 
@@ -171,12 +171,14 @@ class Prediction:
         probabilities: Softmax over all classes of the model, one for each of ``classes``.
         model_name: Which model said so.
         model_version: In which version.
+        model_sha256: Of the file that the model was run from.
     """
 
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     model_name: str
     model_version: str
+    model_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,14 +300,17 @@ def image_id_of_key(key: str) -> str | None:
     return None
 
 
-def model_input_key(image_id: str, generation: str) -> str:
-    """Where the pixels that the model sees are kept between preprocess and infer."""
-    return f"processed/{image_id}/{generation}/model-input.ppm"
+def model_input_key(image_id: str, generation: str, recipe: str) -> str:
+    """Where the pixels that a model sees are kept between preprocess and infer.
+
+    ``recipe`` is the fingerprint of how they are made: another model finds its own, or none.
+    """
+    return f"processed/{image_id}/{generation}/model-input-{recipe}.ppm"
 
 
-def results_key(image_id: str, generation: str) -> str:
-    """Where the result document of an image is kept."""
-    return f"results/{image_id}/{generation}.json"
+def results_key(image_id: str, generation: str, model: str) -> str:
+    """Where the result document of an image by a model, ``NAME@VERSION``, is kept."""
+    return f"results/{image_id}/{generation}/{model}.json"
 
 
 def derived_prefixes(image_id: str) -> tuple[str, ...]:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from chalicelib.errors import MessageRejected
+from chalicelib.models import REFERENCE_PATTERN
 from chalicelib.parcels import Location, ParcelStatus
 
 
@@ -22,6 +24,8 @@ class ImageMessage:
         queued_at_ms: When it was sent, in milliseconds since the Unix epoch.
         renditions: Names of renditions to make of an image that is long done; none in the
             ordinary way of an image.
+        model: Which model is to answer, ``NAME@VERSION`` or ``default``; None for the active one.
+        remade: Whether the model's input is made anew for an image that was prepared before.
         version: Of this format. A reader refuses what it does not know.
     """
 
@@ -30,6 +34,8 @@ class ImageMessage:
     attempt: int
     queued_at_ms: int
     renditions: tuple[str, ...] = ()
+    model: Annotated[str, Meta(pattern=REFERENCE_PATTERN)] | None = None
+    remade: bool = False
     version: Literal[1] = 1
 
     @property

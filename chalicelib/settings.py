@@ -70,6 +70,16 @@ class Settings:
         "Address of a page about a parcel, for a link in e-mails; the tracking id is appended.",
         default="",
     )
+    cdn_url: str = _setting(
+        "Where a CDN serves the renditions bucket: `https://img.example.com`; without it links are "
+        "signed ones to the bucket.",
+        default="",
+    )
+    transfer_acceleration: str = _setting(
+        "Whether upload links go through S3's accelerated endpoint: on or off.",
+        default="off",
+        choices=("on", "off"),
+    )
     allowed_origin: str = _setting("Origin that browsers may call the API from.", default="*")
     max_upload_bytes: int = _setting(
         "Largest original, in bytes; bounds the upload link too.", default=50 * 1024 * 1024
@@ -130,7 +140,21 @@ class Settings:
     index_shards: int = _setting(
         "Hash keys that each list is spread over; may be raised, never lowered.", default=4
     )
-    model: str = _setting("Importable package of the model.", default="darkroom_model")
+    model: str = _setting(
+        "Importable package of the deployed model: the built-in one, or `darkroom_model_layer`.",
+        default="darkroom_model",
+    )
+    model_description: str = _setting(
+        "`model.json` of the model in the layer, for functions that the layer is not attached to.",
+        default="",
+    )
+    models_parameter: str = _setting(
+        "SSM parameter that chooses the active and the shadow model; none: the deployed one.",
+        default="",
+    )
+    model_choice_seconds: int = _setting(
+        "After how long the choice of models is read again.", default=300
+    )
     inference_threads: int = _setting("Threads of one inference.", default=1)
     log_level: str = _setting(
         "DEBUG, INFO, WARNING or ERROR.",

@@ -5,14 +5,15 @@ Every metric is registered in `METRICS`; one that is not raises at once.
 """
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
-NAMESPACE = "Darkroom"
+APP = "Darkroom"
 
 METRICS: Mapping[str, tuple[str, str]] = {
     "UploadAccepted": ("Count", "Uploads that were accepted and queued."),
@@ -20,9 +21,14 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "ProcessingTime": ("Milliseconds", "Time a stage took for one image."),
     "TotalBytesProcessed": ("Bytes", "Size of the originals that were read."),
     "BytesSaved": ("Bytes", "By how much the smallest copy is smaller than its original."),
-    "InferenceTime": ("Milliseconds", "Time of one session run."),
+    "InferenceTime": ("Milliseconds", "Time of the model for one image."),
     "ImagesRejected": ("Count", "Images refused because of what they are."),
     "ProcessingErrors": ("Count", "Faults of a stage that will be tried again."),
+    "ModelInputsRemade": ("Count", "Prepared images that were made anew for another model."),
+    "ModelChoiceRejected": ("Count", "Reads of a models parameter that cannot be used."),
+    "ShadowAgreement": ("Count", "Images of which active and shadow model say the same."),
+    "ShadowDisagreement": ("Count", "Images of which they say something else."),
+    "ShadowFailures": ("Count", "Images that the shadow model had no answer for."),
     "DeadLetters": ("Count", "Messages given up and kept in the archive."),
     "TrackingUpdateStored": ("Count", "Updates of parcels that were kept."),
     "TrackingUpdateLate": ("Count", "Updates among them that came too late to say how it stands."),
@@ -35,6 +41,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "Unsubscribed": ("Count", "Unsubscriptions, of an address for a parcel or for all."),
     "ParameterRejected": ("Count", "Values in SSM that make no sense; the last good one stays."),
     "ParameterUnavailable": ("Count", "Reads of SSM parameters that failed."),
+    "Heartbeat": ("Count", "Runs of the check that came to their end."),
 }
 
 
@@ -52,8 +59,16 @@ def logger() -> "Logger":
     )
 
 
-def count(stage: str, **values: float) -> None:
+def namespace() -> str:
+    """Where this stage's metrics stand: those of two stages in one account must not mix."""
+    return f"{APP}/{os.environ.get('STAGE', 'local')}"
+
+
+def count(stage: str, **values: float | Sequence[float]) -> None:
     """Write metrics, each with the stage as dimension, in one line.
+
+    Several values of one metric are as many observations: a line takes as long as a tenth of
+    a prediction.
 
     Raises:
         KeyError: A metric is not in `METRICS`.
@@ -63,12 +78,13 @@ def count(stage: str, **values: float) -> None:
     )
 
     metrics = AmazonCloudWatchEMFProvider(
-        namespace=NAMESPACE, metric_set={}, dimension_set={}, metadata_set={}
+        namespace=namespace(), metric_set={}, dimension_set={}, metadata_set={}
     )
     metrics.add_dimension(name="stage", value=stage)
-    for name, value in values.items():
+    for name, given in values.items():
         unit, _ = METRICS[name]
-        metrics.add_metric(name=name, unit=unit, value=value)
+        for value in given if isinstance(given, Sequence) else (given,):
+            metrics.add_metric(name=name, unit=unit, value=value)
     metrics.flush_metrics()
 
 

@@ -1,6 +1,6 @@
 """Make a stage's CloudFormation package: ``python -m infrastructure.package STAGE FOLDER``.
 
-Runs ``chalice package`` with `resources.yaml` merged in. The folder then holds
+Runs ``chalice package`` with the resources of `template.py` merged in. The folder then holds
 ``sam.json``, the app's zip and the layer's zip.
 """
 
@@ -13,11 +13,20 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from chalice.package import YAMLTemplateSerializer
+import msgspec
 
-ROOT = Path(__file__).resolve().parent.parent
+from chalicelib.errors import ModelError
+from chalicelib.inference.description import ModelDescription
+from chalicelib.settings import APP_NAME
+from infrastructure import policies
+from infrastructure.alarms import functions_of
+from infrastructure.model_layer import LAYER_PACKAGE, checked, write_layer
+from infrastructure.template import ROOT, config, finish, resources_of
+
 # What a Chalice project consists of; nothing else may reach the package.
 SHIPPED = ("app.py", "chalicelib", "vendor", ".chalice/config.json", "requirements.txt")
 # Parts of libraries that are for their own developers, for type checkers, or for making models.
@@ -25,6 +34,7 @@ _NEVER_LOADED = re.compile(
     r"/tests?/|\.pyi$|/numpy/(f2py|_core/include)/|"
     r"/onnxruntime/(transformers|quantization|tools|datasets)/"
 )
+MODEL_LAYER_ZIP = "model-layer.zip"
 # Chalice wants a region, even where nothing of the package depends on it.
 _REGION = "us-east-1"
 
@@ -33,7 +43,9 @@ class PackagingFailed(Exception):
     """``chalice package`` failed; the text says what it said."""
 
 
-def make_package(stage: str, folder: Path, *, with_dependencies: bool = True) -> None:
+def make_package(
+    stage: str, folder: Path, *, with_dependencies: bool = True, model: Path | None = None
+) -> None:
     """Package a stage.
 
     Args:
@@ -42,19 +54,28 @@ def make_package(stage: str, folder: Path, *, with_dependencies: bool = True) ->
         with_dependencies: Whether the layer holds the libraries of
             ``requirements.txt``, or the model alone. The local AWS runs
             functions with the libraries that are installed beside it.
+        model: The folder of a model that takes the place of the built-in one.
 
     Raises:
         PackagingFailed: It did not work.
     """
+    try:
+        own = None if model is None else checked(model)
+    except ModelError as error:
+        raise PackagingFailed(str(error)) from None
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-package-") as temporary:
         project = Path(temporary)
-        _copy_project(project)
+        copy_project(project)
+        fill_in_policies(project, stage, policies.CLOUDFORMATION, policies.substituted)
         if not with_dependencies:
             (project / "requirements.txt").write_text("")
         resources = project / "resources.json"
-        resources.write_text(json.dumps(resources_of(stage)))
+        merged = resources_of(stage)
+        if own is not None:
+            add_model(merged, own.description)
+        resources.write_text(json.dumps(merged))
         finished = subprocess.run(
             [
                 *(chalice_command(), "package"),
@@ -73,10 +94,40 @@ def make_package(stage: str, folder: Path, *, with_dependencies: bool = True) ->
     if finished.returncode != 0 or not (folder / "sam.json").is_file():
         said = (finished.stderr or finished.stdout).strip()
         raise PackagingFailed(f"chalice package failed for stage {stage!r}: {said}")
+    template = json.loads((folder / "sam.json").read_text())
+    finish(template)
+    (folder / "sam.json").write_text(json.dumps(template, indent=2))
     trim_layer(folder / "layer-deployment.zip")
     # Chalice says so and goes on where a library has no build for Lambda.
     if "Could not install dependencies" in finished.stdout + finished.stderr:
         raise PackagingFailed(f"Libraries are missing from the package: {finished.stderr.strip()}")
+    if own is not None:
+        try:
+            write_layer(own, folder / MODEL_LAYER_ZIP)
+        except ModelError as error:
+            raise PackagingFailed(str(error)) from None
+
+
+def add_model(template: dict[str, Any], description: ModelDescription) -> None:
+    """Put a model's layer into the template, and attach it to the function that runs it.
+
+    The others know the model by its description: `preprocess` has no use for a graph, nor
+    the API. Which one is run, the layer's or the built-in one, is the parameter ``Model``.
+    """
+    template["Parameters"]["Model"]["Default"] = LAYER_PACKAGE
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    variables["MODEL_DESCRIPTION"] = msgspec.json.encode(description).decode()
+    template["Resources"]["ModelLayer"] = {
+        "Type": "AWS::Serverless::LayerVersion",
+        "Properties": {
+            "LayerName": {"Fn::Sub": "darkroom-${Stage}-model"},
+            "Description": description.reference,
+            "ContentUri": f"./{MODEL_LAYER_ZIP}",
+        },
+    }
+    function = template["Resources"]["Infer"]["Properties"]
+    # Lists are replaced: the first is what Chalice attaches to every function.
+    function["Layers"] = [{"Ref": "ManagedLayer"}, {"Ref": "ModelLayer"}]
 
 
 def trim_layer(path: Path) -> None:
@@ -98,20 +149,8 @@ def chalice_command() -> str:
     return str(Path(sys.executable).with_name("chalice"))
 
 
-def resources_of(stage: str) -> dict[str, object]:
-    """The resources of `resources.yaml` as JSON data, with the stage's name filled in."""
-    path = Path(__file__).with_name("resources.yaml")
-    resources: dict[str, object] = YAMLTemplateSerializer().load_template(
-        path.read_text(), str(path)
-    )
-    # Through text, because YAML's anchors are one object that several places share.
-    plain = json.loads(json.dumps(resources))
-    plain["Parameters"]["Stage"]["Default"] = stage
-    result: dict[str, object] = plain
-    return result
-
-
-def _copy_project(target: Path) -> None:
+def copy_project(target: Path) -> None:
+    """Copy what a Chalice project consists of, and nothing else."""
     for name in SHIPPED:
         source = ROOT / name
         (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -121,8 +160,29 @@ def _copy_project(target: Path) -> None:
             )
         elif source.is_file():
             shutil.copy2(source, target / name)
-    for policy in (ROOT / ".chalice").glob("policy-*.json"):
-        shutil.copy2(policy, target / ".chalice" / policy.name)
+
+
+def fill_in_policies(
+    project: Path,
+    stage: str,
+    account: policies.Account,
+    wrap: Callable[[str], Any] = str,
+) -> None:
+    """Write each function's policy, exact, into a copy of the project."""
+    if stage not in config()["stages"]:
+        return
+    listed = config()["stages"][stage]["lambda_functions"]
+    for function in functions_of(config(), stage):
+        name = listed[function.name]["iam_policy_file"]
+        policy = json.loads((ROOT / ".chalice" / name).read_text())
+        exact = policies.filled_in(
+            policy,
+            stage=stage,
+            function=f"{APP_NAME}-{stage}{function.suffix}",
+            account=account,
+            wrap=wrap,
+        )
+        (project / ".chalice" / name).write_text(policies.as_text(exact))
 
 
 def main() -> int:
@@ -130,9 +190,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", type=Path, help="the folder of a model of your own")
     arguments = parser.parse_args()
     try:
-        make_package(arguments.stage, arguments.folder)
+        make_package(arguments.stage, arguments.folder, model=arguments.model)
     except PackagingFailed as failure:
         print(failure, file=sys.stderr)
         return 1

@@ -30,9 +30,17 @@ def aws_process(places: Places) -> Process:
     folder = places.folder
     return Process(
         name="The local AWS",
-        command=[sys.executable, "-m", "ministack.app"],
+        command=[
+            *(sys.executable, "-m"),
+            "local.aws_with_iam" if places.enforces_iam else "ministack.app",
+        ],
         environ={
             **local_environ(places),
+            **(
+                {"AUTH": "true", "IAM_DECISIONS": str(places.decisions)}
+                if places.enforces_iam
+                else {}
+            ),
             "BIND_HOST": HOST,
             "MINISTACK_HOST": HOST,
             "GATEWAY_PORT": str(places.aws_port),
@@ -74,7 +82,7 @@ def local_environ(places: Places) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "MINISTACK_", "LAMBDA_", "LOCALSTACK_", "PYTHON"))
+        if not name.startswith(("AWS_", "MINISTACK_", "LAMBDA_", "LOCALSTACK_", "PYTHON", "MODEL"))
     }
     return {
         **kept,

@@ -23,6 +23,7 @@ class Places:
 
     port: int
     aws_port: int
+    enforces_iam: bool = False
     root: Path = ROOT / ".local"
 
     @property
@@ -39,6 +40,11 @@ class Places:
     def folder(self) -> Path:
         """Everything that this run leaves behind."""
         return self.root / str(self.aws_port)
+
+    @property
+    def decisions(self) -> Path:
+        """What each role asked for, where IAM is enforced."""
+        return self.folder / "decisions.jsonl"
 
     @property
     def logs(self) -> Path:

@@ -7,14 +7,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from chalicelib.errors import ModelError
 from local.api import api_process
 from local.aws import aws_process, prepare_folder, wait_until_answering
 from local.errors import StartFailed
+from local.mails import mails_url
 from local.places import ROOT, Places, read_port
 from local.processes import Process
 from local.samples import run_samples
@@ -38,19 +41,21 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
             port=read_port(environ.get("PORT"), "PORT", 8000),
             aws_port=read_port(environ.get("AWS_PORT"), "AWS_PORT", 4566),
         )
+        model = _model_folder(environ.get("MODEL"))
         with places.held(), ExitStack() as running:
-            aws, api = aws_process(places), api_process(places)
+            aws, api = aws_process(places), api_process(places, model=model)
             for process in (aws, api):
                 process.stop_orphan()
                 running.callback(process.stop)
             places.check_ports()
-            _start(places, aws, api, console, samples=environ.get("SAMPLES") != "0")
-            console.print(f"Mails: {places.aws_url}/_ministack/ses/messages")
+            samples = environ.get("SAMPLES") != "0"
+            _start(places, aws, api, console, samples=samples, model=model)
+            console.print(f"Mails: {mails_url(places)} (make mails: as pages)")
             console.print(f"Ready: {places.api_url}")
             _serve((aws, api), stopping)
     except KeyboardInterrupt:
         console.print("Stopped.")
-    except StartFailed as failure:
+    except (StartFailed, ModelError) as failure:
         return _failed(str(failure))
     except (ClientError, BotoCoreError, httpx.HTTPError) as error:
         return _failed(f"{type(error).__name__}: {error} (see {_shown(places)}/logs).")
@@ -69,7 +74,25 @@ def _interrupt(stopping: threading.Event) -> None:
         raise KeyboardInterrupt
 
 
-def _start(places: Places, aws: Process, api: Process, console: Console, *, samples: bool) -> None:
+def _model_folder(text: str | None) -> Path | None:
+    """The folder that MODEL names, from where the user stands."""
+    if not text:
+        return None
+    folder = Path(text).expanduser().resolve()
+    if not folder.is_dir():
+        raise StartFailed(f"MODEL must be the folder of a model package, and {text!r} is none.")
+    return folder
+
+
+def _start(
+    places: Places,
+    aws: Process,
+    api: Process,
+    console: Console,
+    *,
+    samples: bool,
+    model: Path | None,
+) -> None:
     if prepare_folder(places):
         console.print("The last run was killed before it could save its images; starting empty.")
     with _step(console, "Local AWS", f"{places.aws_url}, state in {_shown(places)}"):
@@ -78,7 +101,7 @@ def _start(places: Places, aws: Process, api: Process, console: Console, *, samp
             f"{places.aws_url}/_ministack/ready", aws, accept=lambda status: status == 200
         )
     with _step(console, "Stack", "from the template of chalice package"):
-        bring_up(places)
+        bring_up(places, model=model)
     with _step(console, "API", places.api_url):
         api.start()
         wait_until_answering(f"{places.api_url}/health", api, accept=lambda status: status == 200)

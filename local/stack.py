@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,7 @@ PARAMETERS = {
     "InferConcurrency": 2,
     "OptimiseConcurrency": 2,
     "MailConcurrency": 2,
+    "MailReceives": 3,
     "MaxReceives": 3,
 }
 # Nothing leaves the machine: the local SES keeps what it is given.
@@ -31,8 +33,12 @@ MAIL_FROM = f"Darkroom <parcels@{MAIL_DOMAIN}>"
 _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 
-def bring_up(places: Places) -> str:
+def bring_up(places: Places, *, model: Path | None = None) -> str:
     """Make the stack, or bring it up to date; what was done, in a word.
+
+    Args:
+        places: Of the run.
+        model: The folder of a model that takes the place of the built-in one.
 
     Raises:
         StartFailed: It did not work.
@@ -43,14 +49,14 @@ def bring_up(places: Places) -> str:
         "PublicUrl": places.api_url,
         "HistoryUrl": f"{places.api_url}/status?tracking_id=",
     }
-    wanted = project_fingerprint() + json.dumps(texts)
+    wanted = project_fingerprint(model) + json.dumps(texts)
     recorded = places.folder / "deployed"
     cloudformation = client(places, "cloudformation")
     existing = _status(cloudformation)
     if existing is not None and recorded.is_file() and recorded.read_text() == wanted:
         return "unchanged"
     recorded.unlink(missing_ok=True)
-    template_url = _upload(places)
+    template_url = _upload(places, model)
     arguments: dict[str, Any] = {
         "StackName": STACK,
         "TemplateURL": template_url,
@@ -75,19 +81,21 @@ def _verify_sender(places: Places) -> None:
         ses.create_email_identity(EmailIdentity=MAIL_DOMAIN)
 
 
-def project_fingerprint() -> str:
+def project_fingerprint(model: Path | None = None) -> str:
     """A hash of everything that the stack is made from."""
     digest = hashlib.sha256(json.dumps(PARAMETERS, sort_keys=True).encode())
     files = [
-        ROOT / "infrastructure" / "resources.yaml",
+        *sorted((ROOT / "infrastructure").glob("*.*")),
         *sorted((ROOT / ".chalice").glob("*.json")),
     ]
     for name in SHIPPED:
         place = ROOT / name
         files += sorted(place.rglob("*")) if place.is_dir() else [place]
+    if model is not None:
+        files += sorted(model.iterdir())
     for path in files:
         if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(str(path.relative_to(ROOT)).encode())
+            digest.update(os.path.relpath(path, ROOT).encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -118,18 +126,20 @@ def with_numbers(template: dict[str, Any], values: Mapping[str, int]) -> dict[st
     return result
 
 
-def _upload(places: Places) -> str:
+def _upload(places: Places, model: Path | None) -> str:
     """What ``aws cloudformation package`` does: the zips into a bucket, their places into the
     template; the template's address.
     """
     package = places.folder / "package"
     try:
-        make_package(STAGE, package, with_dependencies=False)
+        make_package(STAGE, package, with_dependencies=False, model=model)
     except PackagingFailed as failure:
         raise StartFailed(str(failure)) from None
     s3 = client(places, "s3")
     s3.create_bucket(Bucket=ARTIFACTS_BUCKET)
     template = with_numbers(json.loads((package / "sam.json").read_text()), PARAMETERS)
+    if places.enforces_iam:
+        allow_plain_http(template)
     for resource in template["Resources"].values():
         for name in ("CodeUri", "ContentUri"):
             path = resource.get("Properties", {}).get(name)
@@ -138,6 +148,16 @@ def _upload(places: Places) -> str:
     key = "template.json"
     s3.put_object(Bucket=ARTIFACTS_BUCKET, Key=key, Body=json.dumps(template).encode())
     return f"{places.aws_url}/{ARTIFACTS_BUCKET}/{key}"
+
+
+def allow_plain_http(template: dict[str, Any]) -> None:
+    """The local AWS has no TLS, and would refuse every request to a bucket that asks for it."""
+    for resource in template["Resources"].values():
+        if resource.get("Type") == "AWS::S3::BucketPolicy":
+            document = resource["Properties"]["PolicyDocument"]
+            document["Statement"] = [
+                entry for entry in document["Statement"] if entry.get("Sid") != "TlsOnly"
+            ]
 
 
 def _upload_zip(s3: Any, path: Path) -> str:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chalicelib import telemetry
 from local.api import api_process
 from local.aws import aws_process, client, prepare_folder, wait_until_answering
 from local.places import Places
@@ -23,6 +24,14 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "local"))
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_logger() -> None:
+    """The process's logger, made before a test captures the output: it would keep writing there,
+    after the test has closed it.
+    """
+    telemetry.logger()
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +54,11 @@ def free_port() -> int:
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     """A running local AWS with nothing in it."""
     places = Places(
-        port=free_port(), aws_port=free_port(), root=tmp_path_factory.mktemp("local-aws")
+        port=free_port(),
+        aws_port=free_port(),
+        root=tmp_path_factory.mktemp("local-aws"),
+        # `make least-privilege`: the same tests, with the functions under their own roles.
+        enforces_iam=os.environ.get("ENFORCE_IAM") == "1",
     )
     process = aws_process(places)
     with places.held():

@@ -18,7 +18,7 @@ from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.mailer import Mailer
 from chalicelib.aws.notification_table import NotificationTable, SendingBrokeOff
 from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
-from chalicelib.aws.parameters import SecretParameter
+from chalicelib.aws.parameters import SecretParameter, WatchedParameter
 from chalicelib.aws.parcel_index import ParcelIndex
 from chalicelib.aws.queues import Queue
 from chalicelib.aws.suppression_table import SuppressionTable
@@ -171,8 +171,10 @@ class FakeImageTable(ImageTable):
         with self.trail.call("images.start"):
             row = self._row_of(message)
             startable = (*status.before(), status)
-            if row.attempt == message.attempt - 1 and row.status.failed:
-                row = _retried(row, row.retry_from, now_ms)
+            again = row.status is Status.COMPLETED and message.model is not None
+            if row.attempt == message.attempt - 1 and (row.status.failed or again):
+                status_then = Status.PREPROCESSED if again else row.retry_from
+                row = _retried(row, status_then, now_ms)
             if row.attempt != message.attempt or row.status not in startable:
                 raise Superseded("over, or of another attempt")
             return self._put(
@@ -265,12 +267,13 @@ class FakeImageTable(ImageTable):
                 raise Superseded("ended, or of another attempt")
             self._put(replace(row, last_error=fault, updated_at_ms=now_ms))
 
-    def retry(self, image: Image, status: Status, *, now_ms: int) -> Image:
+    def retry(self, image: Image, status: Status, *, now_ms: int, completed: bool = False) -> Image:
         with self.trail.call("images.retry"):
             row = self.rows.get(image.image_id)
             if not isinstance(row, Image):
                 raise ImageNotFound(image.image_id)
-            if row.attempt == image.attempt and row.retryable:
+            again = completed and row.status is Status.COMPLETED
+            if row.attempt == image.attempt and (row.retryable or again):
                 return self._put(_retried(row, status, now_ms))
             if row.attempt == image.attempt + 1:
                 return row
@@ -346,8 +349,9 @@ class FakeConversionRows(ConversionRows):
         with self._fake.trail.call("conversions.start"):
             row = self._fake._row_of(message)
             ahead = row.attempt == message.attempt - 1
-            if ahead and row.retryable and row.retries_conversion:
-                if row.retry_from is not Status.COMPLETED:
+            again = row.status is Status.COMPLETED and message.model is not None
+            if ahead and (row.retryable or again) and row.retries_conversion:
+                if again or row.retry_from is not Status.COMPLETED:
                     raise ServiceUnavailable("not recorded yet")
                 row = _retried(row, row.retry_from, now_ms)
             return self._put(row, message, conversion_last_error=None, updated_at_ms=now_ms)
@@ -690,6 +694,18 @@ class FakeSecret(SecretParameter):
         return self.parameters.setdefault(self.label, f"secret-{len(self.parameters)}-of-a-test")
 
 
+class FakeWatchedParameter[T](WatchedParameter[T]):
+    """A parameter that is set by hand; what it is set to must be good, or an error to raise."""
+
+    def __init__(self, known: T) -> None:
+        self.known: T | Exception = known
+
+    def value(self) -> T:
+        if isinstance(self.known, Exception):
+            raise self.known
+        return self.known
+
+
 # --- Parcels ----------------------------------------------------------------------------------
 
 
@@ -853,13 +869,9 @@ class FakeNotificationTable(NotificationTable):
                 row.state, row.owner = NotificationState.SENDING, owner
                 row.attempt, row.lease_until_ms = row.attempt + 1, now_ms + self._lease_ms
                 return replace(claim, attempt=row.attempt)
-            if row.state is not NotificationState.SENDING:
-                raise Superseded(f"is {row.state}")
-            if row.owner == owner:
+            if row.state is NotificationState.SENDING and row.owner == owner:
                 return claim
-            if row.lease_until_ms >= now_ms:
-                raise NotificationInProgress(message.notification_id)
-            raise SendingBrokeOff(claim)
+            raise self._held_or_over(message, row, now_ms)
 
     def sent(
         self,
@@ -892,26 +904,24 @@ class FakeNotificationTable(NotificationTable):
 
     def suppress(self, message: NotificationMessage, reason: str, *, now_ms: int) -> None:
         with self.trail.call("notifications.suppress"):
-            row = self._unclaimed(message)
+            row = self._unclaimed(message, now_ms)
             row.state, row.reason = NotificationState.SUPPRESSED, str(reason)
 
     def fail(self, message: NotificationMessage, reason: Failure, *, now_ms: int) -> None:
         with self.trail.call("notifications.fail"):
-            _fail(self._unclaimed(message), reason)
+            _fail(self._unclaimed(message, now_ms), reason)
 
     def give_up(
         self, message: NotificationMessage, reason: Failure, if_sending: Failure, *, now_ms: int
     ) -> None:
         with self.trail.call("notifications.give_up"):
-            row = self.rows.get(message.notification_id)
-            if row is None or row.state is not NotificationState.SENDING:
-                row = self._unclaimed(message)
+            try:
+                row = self._unclaimed(message, now_ms)
+            except SendingBrokeOff as broken_off:
+                _fail(self._held(message, broken_off.claim), if_sending)
+            else:
                 _fail(row, reason)
                 row.resendable = True
-            elif row.lease_until_ms >= now_ms:
-                raise NotificationInProgress(message.notification_id)
-            else:
-                _fail(row, if_sending)
 
     def note_fault(self, message: NotificationMessage, fault: Failure, *, now_ms: int) -> None:
         with self.trail.call("notifications.note_fault"):
@@ -923,13 +933,28 @@ class FakeNotificationTable(NotificationTable):
             row = self.rows.get(message.notification_id)
             return None if row is None else row.last_error
 
-    def _unclaimed(self, message: NotificationMessage) -> NotificationRow:
+    def _held_or_over(
+        self, message: NotificationMessage, row: NotificationRow, now_ms: int
+    ) -> Exception:
+        if row.state is not NotificationState.SENDING:
+            return Superseded(f"is {row.state}")
+        if row.lease_until_ms >= now_ms:
+            return NotificationInProgress(message.notification_id)
+        return SendingBrokeOff(
+            NotificationClaim(notification_id=message.notification_id, attempt=row.attempt)
+        )
+
+    def _unclaimed(
+        self, message: NotificationMessage, now_ms: int | None = None
+    ) -> NotificationRow:
         row = self.rows.get(message.notification_id)
         if row is None:
             row = NotificationRow(state=NotificationState.PENDING)
             self.rows[message.notification_id] = row
         if not row.open:
-            raise Superseded(f"is {row.state}")
+            if now_ms is None:
+                raise Superseded(f"is {row.state}")
+            raise self._held_or_over(message, row, now_ms)
         row.resendable = False
         return row
 
@@ -972,7 +997,6 @@ class SentMail:
     """An e-mail as the mail service took it."""
 
     raw: bytes
-    sender: str
     recipient: str
 
 
@@ -983,7 +1007,7 @@ class FakeMailer(Mailer):
         self.taken: list[SentMail] = []
         self.trail = Trail() if trail is None else trail
 
-    def send(self, raw: bytes, *, sender: str, recipient: str) -> str:
+    def send(self, raw: bytes, *, recipient: str) -> str:
         with self.trail.call("mailer.send"):
-            self.taken.append(SentMail(raw=raw, sender=sender, recipient=recipient))
+            self.taken.append(SentMail(raw=raw, recipient=recipient))
             return f"message-{len(self.taken)}"

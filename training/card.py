@@ -19,7 +19,9 @@ from training.checkpoint import Run
 from training.fit import Recipe
 from training.network import DEPTHS, STEM_WIDTH, WIDTHS, parameter_count
 from training.package import NAME, VERSION, Package
+from training.picture import write_confusion
 
+PICTURE = "confusion.png"
 EXPERIMENTS = Path(__file__).with_name("experiments.md")
 
 SOURCES = """\
@@ -67,11 +69,13 @@ class Report:
 
 
 def write_card(report: Report, out: Path) -> None:
-    """Write ``MODEL_CARD.md`` into ``out``.
+    """Write ``MODEL_CARD.md`` and its picture into ``out``.
 
     Raises:
-        OSError: the card cannot be written.
+        OSError: they cannot be written.
     """
+    figures = report.package.of(report.package.chosen).figures
+    write_confusion(figures.confusion, report.package.labels, out / PICTURE)
     sections = [
         *_head(report.package),
         *_data(report),
@@ -202,6 +206,7 @@ def _confusions(package: Package) -> Iterator[str]:
     wrong = int(confusion.sum())
     pairs = np.argsort(-confusion, axis=None, kind="stable")[:10]
     yield "## Confusions\n"
+    yield f"![A row a class, a column an answer: counts of validation photos]({PICTURE})\n"
     yield f"The ten most frequent of {wrong} wrong answers:\n"
     for pair in pairs:
         truth, answer = divmod(int(pair), len(package.labels))

@@ -22,8 +22,7 @@ IMAGE_CODES: Mapping[str, str] = {
     "image_truncated": "the end of the file is missing",
     "image_corrupt": "damaged in another way",
     "object_missing": "the upload was removed before it was read",
-    "model_input_unusable": "the prepared image is gone or was made for another model; a retry "
-    "makes it anew",
+    "model_input_unusable": "the prepared image could not be used, even after it was made anew",
     "model_unusable": "the model could not be loaded",
     "service_unavailable": "AWS did not answer, every time it was tried",
     "internal_error": "a fault of ours, every time it was tried",

@@ -19,10 +19,12 @@ class ImageView:
     Args:
         renditions: Where results lie.
         link_seconds: How long a link to them works.
+        cdn_url: Where a CDN serves them; signed links to the bucket where there is none.
     """
 
     renditions: ObjectStore
     link_seconds: int
+    cdn_url: str = ""
 
     def shown(self, image: Image) -> dict[str, Any]:
         """The JSON of ``GET /images/{image_id}``; what is not known yet is left out."""
@@ -52,6 +54,8 @@ class ImageView:
             }
         if image.formats:
             shown["formats"] = {name: self._copy(copy) for name, copy in image.formats.items()}
+            if self.cdn_url:
+                shown["links"]["auto"] = self._negotiated(image)
         if image.error is not None:
             shown["error"] = {"code": image.error.code, "message": image.error.message}
         if image.conversion_error is not None:
@@ -84,9 +88,7 @@ class ImageView:
 
     def _copy(self, copy: StoredCopy) -> dict[str, Any]:
         return {
-            "url": self.renditions.download_url(
-                copy.key, content_type=copy.content_type, expires_in=self.link_seconds
-            ),
+            "url": self._url(copy),
             "width": copy.width,
             "height": copy.height,
             "bytes": copy.bytes,
@@ -94,12 +96,30 @@ class ImageView:
             **{name: value for name in _DETAILS if (value := getattr(copy, name)) is not None},
         }
 
+    def _url(self, copy: StoredCopy) -> str:
+        if self.cdn_url:
+            return f"{self.cdn_url}/{copy.key}"
+        return self.renditions.download_url(
+            copy.key, content_type=copy.content_type, expires_in=self.link_seconds
+        )
+
+    def _negotiated(self, image: Image) -> str:
+        """One link for all browsers: the CDN gives each the smallest copy that it takes.
+
+        It knows nothing of images, so the link says which copies there are
+        (infrastructure/negotiate.js).
+        """
+        copies = sorted(image.formats.values(), key=lambda copy: copy.bytes)
+        names = ",".join(copy.key.rpartition("/")[2] for copy in copies)
+        generation = copies[0].key.split("/")[2]
+        return f"{self.cdn_url}/images/{image.image_id}/auto?g={generation}&c={names}"
+
     def _prediction(self, image: Image) -> dict[str, Any]:
         prediction = image.prediction
         if prediction is None:
             return {}
         confidence = prediction.probabilities[0]
-        shown = {
+        shown: dict[str, Any] = {
             "results": {
                 "classes": list(prediction.classes),
                 "probabilities": list(prediction.probabilities),
@@ -109,6 +129,8 @@ class ImageView:
             "confidence": confidence,
             "model": {"name": prediction.model_name, "version": prediction.model_version},
         }
+        if prediction.model_sha256 is not None:
+            shown["model"]["sha256"] = prediction.model_sha256
         if image.results_key is not None:
             shown["results_url"] = self.renditions.download_url(
                 image.results_key, content_type="application/json", expires_in=self.link_seconds

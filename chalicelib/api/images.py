@@ -44,13 +44,14 @@ from chalicelib.images import (
 )
 from chalicelib.imaging.signature import ACCEPTED_TYPES, SIGNATURE_BYTES, media_type_of
 from chalicelib.messages import ImageMessage
+from chalicelib.models import is_reference
 from chalicelib.settings import Settings
 
 MAX_METADATA_BYTES = 2048
 DEFAULT_PAGE = 25
 MAX_PAGE = 100
 
-Filename = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Filename = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 # Type and subtype of RFC 6838, 4.2, below "image".
 ContentType = Annotated[str, Meta(pattern=r"^image/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$")]
 Outputs = Annotated[list[Literal["predictions", "renditions", "formats"]], Meta(min_length=1)]
@@ -112,6 +113,7 @@ class ImagesApi:
     renditions: ObjectStore
     queue_of: Callable[[Status], Queue]
     conversion_queue: Queue
+    is_model: Callable[[str], bool]
     view: ImageView
     cursors: Cursors
     idempotency: Idempotency
@@ -155,8 +157,8 @@ class ImagesApi:
             },
         )
 
-    def retry(self, image_id: str) -> Answer:
-        """``POST /images/{image_id}/retry``.
+    def retry(self, image_id: str, *, model: str | None = None) -> Answer:
+        """``POST /images/{image_id}/retry``, with ``model`` also of a completed image.
 
         The message goes out before the row changes. Whichever comes first, the
         worker or the row, opens the attempt, so that a crash in between loses
@@ -164,25 +166,33 @@ class ImagesApi:
 
         Raises:
             ImageNotFound: There is no such image.
-            NotRetryable: Nothing failed.
+            NotRetryable: Nothing failed, or the image is still on its way.
+            InvalidRequest: There is no such model.
         """
         image = self._known(image_id)
-        if not image.retryable or image.generation is None:
+        again = model is not None and image.status is Status.COMPLETED
+        if not (image.retryable or again) or image.generation is None:
             raise NotRetryable(image.status)
-        status = image.retry_from
+        if model is not None and not (is_reference(model) and self.is_model(model)):
+            raise InvalidRequest(
+                f"model must be default, or the NAME@VERSION of a model that is there, "
+                f"not {model[:140]!r}."
+            )
+        status = Status.PREPROCESSED if again else image.retry_from
         message = messages.encode(
             ImageMessage(
                 image_id=image_id,
                 generation=image.generation,
                 attempt=image.attempt + 1,
                 queued_at_ms=now_ms(),
+                model=model,
             )
         )
         if image.retries_conversion:
             self.conversion_queue.send(message)
         if status is not Status.COMPLETED:
             self.queue_of(status).send(message)
-        retried = self.images.retry(image, status, now_ms=now_ms())
+        retried = self.images.retry(image, status, now_ms=now_ms(), completed=again)
         return Answer(
             status=202,
             body={

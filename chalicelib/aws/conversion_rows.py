@@ -155,14 +155,15 @@ class ConversionRows:
         """Open the attempt of a message whose retry lost its own write; whether that was so."""
         try:
             image = self.images.get(message.image_id)
+            again = message.model is not None and image.status is Status.COMPLETED
             if (
-                not image.retryable
+                not (image.retryable or again)
                 or not image.retries_conversion
                 or image.attempt != message.attempt - 1
                 or image.generation != message.generation
             ):
                 return False
-            if image.retry_from is not Status.COMPLETED:
+            if again or image.retry_from is not Status.COMPLETED:
                 # Were it recorded here, a retry that died before it sent the other message would
                 # look as if it had, and could not be asked for again.
                 raise ServiceUnavailable("the retry is not recorded yet")

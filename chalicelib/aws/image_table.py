@@ -134,8 +134,8 @@ class ImageTable:
     def start(self, message: ImageMessage, status: Status, *, now_ms: int) -> Image:
         """Begin, or begin again, the step that has this status while it runs.
 
-        A message one attempt ahead of a failed row carries a retry whose own
-        write was lost in a crash: it is made up for here.
+        A message one attempt ahead of a row that can be retried carries a retry
+        whose own write was lost in a crash: it is made up for here.
 
         Raises:
             Superseded: The step is over, or is not for this message any more.
@@ -282,8 +282,14 @@ class ImageTable:
             set_values={"last_error": fault},
         )
 
-    def retry(self, image: Image, status: Status, *, now_ms: int) -> Image:
+    def retry(self, image: Image, status: Status, *, now_ms: int, completed: bool = False) -> Image:
         """Open the next attempt of a failed image at the given status.
+
+        Args:
+            image: The row as it was read.
+            status: Where the work is taken up.
+            now_ms: Milliseconds since the Unix epoch.
+            completed: Whether a completed image is taken up again too: for another model.
 
         Raises:
             NotRetryable: Nothing failed, or someone else retried it first.
@@ -297,14 +303,14 @@ class ImageTable:
                 ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
             )
             outdated += ["conversion_error", "conversion_last_error"]
-        failed = Attr("status").is_in(list(_FAILED_BY_STEP)) | (
-            Attr("status").eq(Status.COMPLETED)
-            & Attr("conversion_status").eq(ConversionStatus.FAILED)
-        )
+        ended: ConditionBase = Attr("status").eq(Status.COMPLETED)
+        if not completed:
+            ended &= Attr("conversion_status").eq(ConversionStatus.FAILED)
+        retryable = Attr("status").is_in(list(_FAILED_BY_STEP)) | ended
         try:
             return self._writer.write(
                 image.image_id,
-                Attr("attempt").eq(image.attempt) & failed,
+                Attr("attempt").eq(image.attempt) & retryable,
                 now_ms=now_ms,
                 status=status,
                 set_values={"attempt": image.attempt + 1, **conversion},
@@ -416,17 +422,24 @@ class ImageTable:
     def _make_up_for_retry(
         self, message: ImageMessage, startable: list[Status], *, now_ms: int
     ) -> bool:
-        """Open the attempt of a message whose retry lost its own write; whether that was so."""
+        """Open the attempt of a message whose retry has not written it, or not yet; whether the
+        attempt is open now.
+        """
         try:
             image = self.get(message.image_id)
+            if (image.attempt, image.generation) == (message.attempt, message.generation):
+                # The retry's own write came in between: the refusal was of the row before it.
+                return image.status in startable
+            completed = image.status is Status.COMPLETED and message.model is not None
+            status = Status.PREPROCESSED if completed else image.retry_from
             if (
-                not image.status.failed
+                not (image.status.failed or completed)
                 or image.attempt != message.attempt - 1
                 or image.generation != message.generation
-                or image.retry_from not in startable
+                or status not in startable
             ):
                 return False
-            self.retry(image, image.retry_from, now_ms=now_ms)
+            self.retry(image, status, now_ms=now_ms, completed=completed)
         except (ImageNotFound, NotRetryable):
             return False
         return True

@@ -50,12 +50,11 @@ class Mailer:
     ses: "SESV2Client"
     configuration_set: str
 
-    def send(self, raw: bytes, *, sender: str, recipient: str) -> str:
+    def send(self, raw: bytes, *, recipient: str) -> str:
         """Send one e-mail; SES's id of it.
 
         Args:
-            raw: The whole message, RFC 5322.
-            sender: The address that it comes from.
+            raw: The whole message, RFC 5322; its head names the sender.
             recipient: The one address that it goes to.
 
         Raises:
@@ -65,7 +64,6 @@ class Mailer:
         """
         try:
             answer = self.ses.send_email(
-                FromEmailAddress=sender,
                 Destination={"ToAddresses": [recipient]},
                 Content={"Raw": {"Data": raw}},
                 ConfigurationSetName=self.configuration_set,

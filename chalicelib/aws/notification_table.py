@@ -80,17 +80,9 @@ class NotificationTable:
             row = self._write(message, _unclaimed(), values, now_ms=now_ms, new_attempt=True)
         except _Refused as refused:
             row = refused.row or {}
-            claim = Claim(
-                notification_id=message.notification_id, attempt=int(row.get("attempt", 0))
-            )
-            if row.get("state") != NotificationState.SENDING:
-                raise _over(message, row) from None
-            if row.get("owner") == owner:
-                # Our own write: the SDK repeated it because the first answer was lost.
-                return claim
-            if int(row["lease_until_ms"]) >= now_ms:
-                raise NotificationInProgress(message.notification_id) from None
-            raise SendingBrokeOff(claim) from None
+            # Our own write: the SDK repeated it because the first answer was lost.
+            if (row.get("state"), row.get("owner")) != (NotificationState.SENDING, owner):
+                raise _held_or_over(message, row, now_ms) from None
         return Claim(notification_id=message.notification_id, attempt=int(row["attempt"]))
 
     def sent(
@@ -114,16 +106,13 @@ class NotificationTable:
         self._end(message, _held(claim), {"state": NotificationState.PENDING}, now_ms=now_ms)
 
     def suppress(self, message: NotificationMessage, reason: str, *, now_ms: int) -> None:
-        """It is not to be sent. Raises `Superseded` if it is over with or being sent."""
+        """It is not to be sent. Raises as `claim` does where somebody has begun."""
         values = {"state": NotificationState.SUPPRESSED, "reason": reason}
-        self._end(message, _unclaimed(), values, now_ms=now_ms)
+        self._end_unclaimed(message, values, now_ms=now_ms)
 
     def fail(self, message: NotificationMessage, reason: Failure, *, now_ms: int) -> None:
-        """It is given up before anybody called SES.
-
-        Raises `Superseded` if it is over with or being sent.
-        """
-        self._end(message, _unclaimed(), _failed(reason), now_ms=now_ms)
+        """It is given up before anybody called SES. Raises as `suppress` does."""
+        self._end_unclaimed(message, _failed(reason), now_ms=now_ms)
 
     def give_up(
         self, message: NotificationMessage, reason: Failure, if_sending: Failure, *, now_ms: int
@@ -144,20 +133,12 @@ class NotificationTable:
             NotificationInProgress: Somebody is sending it at this moment.
         """
         try:
-            values = {**_failed(reason), "resendable": True}
-            self._write(message, _unclaimed(), values, now_ms=now_ms)
-        except _Refused as refused:
-            row = refused.row or {}
-            if row.get("state") != NotificationState.SENDING:
-                raise _over(message, row) from None
-            if int(row["lease_until_ms"]) >= now_ms:
-                # The letter is a copy; whoever sends has another one.
-                raise NotificationInProgress(message.notification_id) from None
-            claim = Claim(notification_id=message.notification_id, attempt=int(row["attempt"]))
-            self._end(message, _held(claim), _failed(if_sending), now_ms=now_ms)
+            self._end_unclaimed(message, {**_failed(reason), "resendable": True}, now_ms=now_ms)
+        except SendingBrokeOff as broken_off:
+            self._end(message, _held(broken_off.claim), _failed(if_sending), now_ms=now_ms)
 
     def note_fault(self, message: NotificationMessage, fault: Failure, *, now_ms: int) -> None:
-        """Keep the reason of a failed try. Raises `Superseded` as `fail` does."""
+        """Keep the reason of a failed try. Raises `Superseded` where it is sent or being sent."""
         values = {
             "state": NotificationState.PENDING,
             "last_error": {"code": fault.code, "message": fault.message},
@@ -172,6 +153,14 @@ class NotificationTable:
             )
         fault: Any = answer.get("Item", {}).get("last_error")
         return None if fault is None else Failure(code=fault["code"], message=fault["message"])
+
+    def _end_unclaimed(
+        self, message: NotificationMessage, values: Mapping[str, Any], *, now_ms: int
+    ) -> None:
+        try:
+            self._write(message, _unclaimed(), values, now_ms=now_ms)
+        except _Refused as refused:
+            raise _held_or_over(message, refused.row or {}, now_ms) from None
 
     def _end(
         self,
@@ -245,6 +234,18 @@ def _failed(reason: Failure) -> dict[str, Any]:
         "reason": reason.code,
         "last_error": {"code": reason.code, "message": reason.message},
     }
+
+
+def _held_or_over(message: NotificationMessage, row: Mapping[str, Any], now_ms: int) -> Exception:
+    """Why a notification cannot be begun."""
+    if row.get("state") != NotificationState.SENDING:
+        return _over(message, row)
+    if int(row["lease_until_ms"]) >= now_ms:
+        # Also where this message is a copy: whoever sends has another one.
+        return NotificationInProgress(message.notification_id)
+    return SendingBrokeOff(
+        Claim(notification_id=message.notification_id, attempt=int(row["attempt"]))
+    )
 
 
 def _over(message: NotificationMessage, row: Mapping[str, Any]) -> Superseded:

@@ -36,10 +36,16 @@ class ObjectStore:
     """One bucket.
 
     All methods raise `ServiceUnavailable` where S3 does not answer as it should.
+
+    Args:
+        s3: The client.
+        bucket: The bucket's name.
+        uploader: Signs upload links, where they go through another endpoint.
     """
 
     s3: "S3Client"
     bucket: str
+    uploader: "S3Client | None" = None
 
     def get(self, key: str, *, version_id: str | None = None) -> StoredObject:
         """Read an object whole.
@@ -122,7 +128,7 @@ class ObjectStore:
         # A form sent just as it was handed out must pass its own policy.
         form_fields = {"Content-Type": content_type or "image/*"}
         with translated():
-            form = self.s3.generate_presigned_post(
+            form = (self.uploader or self.s3).generate_presigned_post(
                 self.bucket,
                 key,
                 Fields=form_fields,
@@ -134,7 +140,7 @@ class ObjectStore:
     def upload_url(self, key: str, *, expires_in: int) -> str:
         """A presigned PUT for the key. S3 cannot bound its size; the pipeline does."""
         with translated():
-            return self.s3.generate_presigned_url(
+            return (self.uploader or self.s3).generate_presigned_url(
                 "put_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=expires_in
             )
 

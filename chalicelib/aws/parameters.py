@@ -4,7 +4,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,10 +13,14 @@ from botocore.exceptions import ClientError
 
 from chalicelib import telemetry
 from chalicelib.aws.clients import error_code, translated
+from chalicelib.errors import ModelError, ServiceUnavailable
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SSMProvider
     from mypy_boto3_ssm import SSMClient
+
+# How many earlier values a new process goes back through to find one that can be used.
+_EARLIER_VALUES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,3 +123,85 @@ class JsonParameter[T]:
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             telemetry.logger().error("%s: refused: %s", self._name, error)
             telemetry.count("parameters", ParameterRejected=1)
+
+
+@dataclass(kw_only=True)
+class WatchedParameter[T]:
+    """A parameter that is read again now and then, so that a change needs no deployment.
+
+    A value that cannot be used never takes effect: the last good one stays, and a new process
+    takes the latest good one of the parameter's history. The SDK of powertools keeps a value
+    for some time too, but has none left once that time is over and SSM is down.
+
+    Args:
+        ssm: The client, None where no parameter is set up.
+        name: Of the parameter.
+        parse: Reads a value; raises `ModelError` for one that cannot be used.
+        default: Counts where there is no such parameter.
+        seconds: After how long it is read again.
+        now: A clock that never goes back, in seconds.
+    """
+
+    ssm: "SSMClient | None"
+    name: str
+    parse: Callable[[str], T]
+    default: T
+    seconds: float
+    now: Callable[[], float] = time.monotonic
+    _known: T | None = field(default=None, init=False)
+    _read_at: float = field(default=0.0, init=False)
+
+    def value(self) -> T:
+        """The last good value.
+
+        Raises:
+            ServiceUnavailable: SSM, or what a value is checked against, does not answer, and
+                never has in this process.
+        """
+        if self._known is not None and self.now() - self._read_at < self.seconds:
+            return self._known
+        try:
+            self._known = self._current()
+        except ServiceUnavailable as error:
+            if self._known is None:
+                raise
+            telemetry.logger().warning("%s: the last value is kept: %s", self.name, error)
+        self._read_at = self.now()
+        return self._known
+
+    def _current(self) -> T:
+        found = self._version(None)
+        if found is None:
+            return self.default
+        text, latest = found
+        try:
+            return self.parse(text)
+        except ModelError as error:
+            telemetry.logger().error("%s: the value is not used: %s", self.name, error)
+            telemetry.count("models", ModelChoiceRejected=1)
+        return self._known if self._known is not None else self._earlier(latest)
+
+    def _earlier(self, latest: int) -> T:
+        for version in range(latest - 1, max(latest - 1 - _EARLIER_VALUES, 0), -1):
+            found = self._version(version)
+            if found is None:
+                break
+            try:
+                return self.parse(found[0])
+            except ModelError:
+                continue
+        return self.default
+
+    def _version(self, version: int | None) -> tuple[str, int] | None:
+        """A value of the parameter and its number; None where there is none."""
+        if self.ssm is None:
+            return None
+        name = self.name if version is None else f"{self.name}:{version}"
+        with translated():
+            try:
+                parameter = self.ssm.get_parameter(Name=name)["Parameter"]
+            except ClientError as error:
+                if error_code(error) in {"ParameterNotFound", "ParameterVersionNotFound"}:
+                    return None
+                raise
+        return parameter["Value"], parameter["Version"]

@@ -178,8 +178,12 @@ class Decoder:
             orientation = _orientation(image)
             profile = image.info.get("icc_profile")
             picture = colours.in_srgb(_opaque_if_it_is(_plain(image)), profile)
+            picture = _turned(picture, orientation)
+            if picture is image:
+                # Not the file itself: a WebP's keeps its decoder, with two more canvases in it.
+                picture = image.copy()
             return Whole(
-                picture=_bare(_turned(picture, orientation)),
+                picture=_bare(picture),
                 media_type=media_type,
                 as_stored=orientation == 1 and colours.is_srgb(profile, image.mode),
                 lossless=lossless,

@@ -26,6 +26,8 @@ _AVIF_SPEED = 9
 # What is tried in turn where a copy would be larger than the original in the same format.
 _LOWER_QUALITIES = (80, 75, 65, 50, 35, 20, 10, 5, 1)
 _FEW_COLOURS = 256
+# Keeping a WebP exact takes some 25 bytes a pixel.
+_MAX_EXACT_PIXELS = 16_000_000
 # PNG's last resort takes seconds a megapixel, and a function has 300.
 _MAX_PATIENT_PIXELS = 4_000_000
 
@@ -97,9 +99,14 @@ class Recipe:
         """The formats for a kind of picture."""
         return self.of_photos if kind is Kind.PHOTO else self.of_graphics
 
-    def fingerprint(self, chosen: CopyFormat) -> str:
-        """Differs where the bytes would: keys that carry it never change their content."""
+    def fingerprint(self, chosen: CopyFormat, *, animated: bool = False) -> str:
+        """Differs where the bytes would: keys that carry it never change their content.
+
+        An animation is told from its first frame, which it becomes under tighter limits.
+        """
         parts: tuple[object, ...] = (RECIPE_VERSION, chosen, _ENCODERS[chosen], self.keep_rights)
+        if animated:
+            parts += ("animated",)
         if chosen is CopyFormat.WEBP:
             parts += (QUALITY, self.webp_method)
         elif chosen is CopyFormat.AVIF:
@@ -108,11 +115,12 @@ class Recipe:
             parts += (QUALITY,)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
-    def key(self, image_id: str, generation: str, chosen: CopyFormat) -> str:
+    def key(
+        self, image_id: str, generation: str, chosen: CopyFormat, *, animated: bool = False
+    ) -> str:
         """Where a copy of an image is kept."""
-        return (
-            f"formats/{image_id}/{generation}/{chosen}-{self.fingerprint(chosen)}.{chosen.suffix}"
-        )
+        fingerprint = self.fingerprint(chosen, animated=animated)
+        return f"formats/{image_id}/{generation}/{chosen}-{fingerprint}.{chosen.suffix}"
 
 
 _ENCODERS: Mapping[CopyFormat, str] = {
@@ -210,13 +218,20 @@ def _webp(source: FullSize, recipe: Recipe, rights: bytes, quality: int = QUALIT
     animated = source.header.frames > 1
     make = _animated_webp if animated else _still_webp
     body, frames = make(source, lossy)
-    few_colours = source.whole.picture.getcolors(_FEW_COLOURS) is not None
-    if source.kind is Kind.GRAPHIC and (few_colours or animated):
+    if _may_pay_exactly(source):
         # Drawings often take less room kept exactly, and look better.
         smaller, _ = make(source, exact)
         if len(smaller) < len(body):
             return Copy(body=smaller, quality=None, encoder=encoder, frames=frames)
     return Copy(body=body, quality=quality, encoder=encoder, frames=frames)
+
+
+def _may_pay_exactly(source: FullSize) -> bool:
+    """Whether a WebP with exact pixels may be the smaller one."""
+    picture = source.whole.picture
+    if source.kind is not Kind.GRAPHIC or picture.width * picture.height > _MAX_EXACT_PIXELS:
+        return False
+    return source.header.frames > 1 or picture.getcolors(_FEW_COLOURS) is not None
 
 
 def _still_webp(source: FullSize, options: Mapping[str, Any]) -> tuple[bytes, int]:

@@ -1,13 +1,16 @@
 """From an upright picture to the pixels that a model sees."""
 
 import io
-from dataclasses import dataclass
-from typing import Literal
 
 from PIL import Image as Pillow
 
+from chalicelib.models import ModelInputShape
+
 _FILTERS = {
+    "nearest": Pillow.Resampling.NEAREST,
+    "box": Pillow.Resampling.BOX,
     "bilinear": Pillow.Resampling.BILINEAR,
+    "hamming": Pillow.Resampling.HAMMING,
     "bicubic": Pillow.Resampling.BICUBIC,
     "lanczos": Pillow.Resampling.LANCZOS,
 }
@@ -17,35 +20,32 @@ _FILTERS = {
 _REDUCING_GAP = 3.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelInputShape:
-    """What a model wants to see.
-
-    Attributes:
-        width: Pixels.
-        height: Pixels.
-        shortest_edge: To how many pixels the shorter side is scaled before the centre is cut out.
-        filter: Of the scaling.
-    """
-
-    width: int
-    height: int
-    shortest_edge: int
-    filter: Literal["bilinear", "bicubic", "lanczos"]
-
-    def scale(self, width: int, height: int) -> float:
-        """By what a picture of this size is scaled."""
-        return self.shortest_edge / min(width, height)
-
-
 def model_input(picture: Pillow.Image, shape: ModelInputShape) -> Pillow.Image:
-    """Scale the shorter side, then cut out the centre.
+    """Bring a picture to a model's size, by the shape's rule.
 
     Convention: RGB, 8 bits a channel, origin top left.
 
     Returns:
         A picture of exactly ``shape.width`` x ``shape.height`` pixels.
     """
+    match shape.rule:
+        case "shortest_edge":
+            return _centre(picture, shape)
+        case "stretch":
+            return _scaled(picture, shape, (shape.width, shape.height))
+        case "letterbox":
+            scale = shape.scale(*picture.size)
+            size = (
+                min(max(round(picture.width * scale), 1), shape.width),
+                min(max(round(picture.height * scale), 1), shape.height),
+            )
+            canvas = Pillow.new("RGB", (shape.width, shape.height), shape.fill)
+            place = ((shape.width - size[0]) // 2, (shape.height - size[1]) // 2)
+            canvas.paste(_scaled(picture, shape, size), place)
+            return canvas
+
+
+def _centre(picture: Pillow.Image, shape: ModelInputShape) -> Pillow.Image:
     scale = shape.scale(*picture.size)
     width = max(round(picture.width * scale), shape.width)
     height = max(round(picture.height * scale), shape.height)
@@ -54,12 +54,24 @@ def model_input(picture: Pillow.Image, shape: ModelInputShape) -> Pillow.Image:
     cut_height = shape.height * picture.height / height
     left = (picture.width - cut_width) / 2
     top = (picture.height - cut_height) / 2
-    return picture.resize(
+    return _scaled(
+        picture,
+        shape,
         (shape.width, shape.height),
-        _FILTERS[shape.filter],
         box=(left, top, left + cut_width, top + cut_height),
-        reducing_gap=_REDUCING_GAP,
     )
+
+
+def _scaled(
+    picture: Pillow.Image,
+    shape: ModelInputShape,
+    size: tuple[int, int],
+    *,
+    box: tuple[float, float, float, float] | None = None,
+) -> Pillow.Image:
+    # A reduction before it would make an average of what is to be the nearest pixel.
+    gap = None if shape.filter == "nearest" else _REDUCING_GAP
+    return picture.resize(size, _FILTERS[shape.filter], box=box, reducing_gap=gap)
 
 
 def to_ppm(picture: Pillow.Image) -> bytes:

@@ -17,7 +17,7 @@ from chalicelib.errors import SettingsError
 from chalicelib.images import FocalPoint
 
 # Part of every key: raise it when the same settings would give other bytes.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 # Pillow carries its encoders, and another one may write other bytes.
 _ENCODERS = PIL.__version__
 # See imaging/render.py; at 2 a thumbnail costs less than half, and looks the same.
@@ -70,6 +70,10 @@ class Rendition:
         by_width, by_height = self.width / width, self.height / height
         wanted = max(by_width, by_height) if self.fit is Fit.COVER else min(by_width, by_height)
         return min(wanted, 1.0)
+
+    def picture_scale(self, width: int, height: int) -> float:
+        """By what the picture is scaled that this is made from: the largest rendition is it."""
+        return self.scale(width, height)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -129,7 +133,9 @@ def encoded(picture: Pillow.Image, rendition: Rendition) -> bytes:
     buffer = io.BytesIO()
     match rendition.format:
         case RenditionFormat.JPEG:
-            picture.save(buffer, "JPEG", quality=rendition.quality, optimize=True)
+            # Optimised tables would take 3 ms more at 800 x 600, half of the encoder's time, for
+            # 0.9 % less.
+            picture.save(buffer, "JPEG", quality=rendition.quality)
         case RenditionFormat.WEBP:
             picture.save(buffer, "WEBP", quality=rendition.quality, method=4)
         case RenditionFormat.PNG:

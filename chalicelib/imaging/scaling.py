@@ -16,7 +16,7 @@ from PIL import ImageFilter
 _OVERSAMPLING = 1.25
 # What the quick reduction blurs. Beyond twice the wanted size LANCZOS takes the blur away itself.
 _BLURRED_BELOW = 2.0
-_SHARPENING = 0.03
+_SHARPENING = 0.04
 _SHARPEN = ImageFilter.Kernel(
     (3, 3),
     (
@@ -35,9 +35,13 @@ def decode_smaller(image: Pillow.Image, size: tuple[int, int]) -> None:
         image: Of format JPEG or MPO.
         size: Width and height, in pixels and as stored, that are wanted.
     """
-    # Not as YCbCr: libjpeg hands that out 10 ms slower at 1008 x 756 than it converts to RGB,
-    # which is more than filtering brightness alone saves.
-    image.draft(None, _oversampled(size))
+    wanted = _oversampled(size)
+    if not _at_least_twice(image.size, wanted) and _at_least_twice(image.size, size):
+        # At 1/2 libjpeg keeps 4 x 4 of each 8 x 8 coefficients, which blurs least: it may be the
+        # very size. On 2 MP photos that saves 25 ms of 40 for 0.4 to 1.2 points.
+        wanted = size
+    # Not as YCbCr, to filter brightness alone: the way back to RGB costs more points than it gains.
+    image.draft(None, wanted)
 
 
 def scaled(
@@ -60,6 +64,10 @@ def scaled(
     blurred = image.size != original and image.width < _BLURRED_BELOW * size[0]
     small = image.resize(size, Pillow.Resampling.LANCZOS)
     return small.filter(_SHARPEN) if blurred else small
+
+
+def _at_least_twice(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    return size[0] >= 2 * other[0] and size[1] >= 2 * other[1]
 
 
 def _oversampled(size: tuple[int, int]) -> tuple[int, int]:

@@ -1,21 +1,25 @@
 """Runs an ONNX classifier."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
-from chalicelib.errors import ModelError, ModelInputMismatch
+from chalicelib.errors import ModelInputMismatch
 from chalicelib.images import Prediction
+from chalicelib.inference.description import known
+from chalicelib.inference.graph import Graph, load, softmax, tensor_of
 from chalicelib.inference.package import ModelPackage
 
 TOP_CLASSES = 5
 
 # Binary PPM as `imaging.render.to_ppm` writes it: no comments, 8 bits a channel.
 _PPM_HEADER = re.compile(rb"P6\s(\d{1,5})\s(\d{1,5})\s255\s")
+# What a probability of 0 counts as where its logarithm is taken.
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,108 +35,94 @@ class Classifier:
     threads: int
 
     def predict(self, ppm: bytes) -> Prediction:
-        """The best classes for one model input.
+        """The best classes for one model input; see `predict_batch`."""
+        (prediction,) = self.predict_batch([ppm])
+        return prediction
+
+    def predict_batch(self, ppms: Sequence[bytes]) -> list[Prediction]:
+        """The best classes for each model input, in their order.
 
         Args:
-            ppm: A binary PPM of exactly the model's width and height.
+            ppms: Binary PPMs of exactly the model's width and height.
 
         Raises:
             ModelError: The model cannot be loaded, or is not what its description says.
-            ModelInputMismatch: The PPM is not of the model's size.
+            ModelInputMismatch: A PPM is not of the model's size.
         """
-        description = self.package.description
-        tensor = self._tensor(ppm)
-        scores = self._scores(tensor)
-        if not description.output.softmax:
-            scores = softmax(scores / description.output.temperature)
-        best = np.argsort(-scores, kind="stable")[:TOP_CLASSES]
-        return Prediction(
-            classes=tuple(self.package.labels[index] for index in best),
-            probabilities=tuple(round(float(scores[index]), 6) for index in best),
-            model_name=description.name,
-            model_version=description.version,
-        )
+        if not ppms:
+            return []
+        pixels = np.stack([self._pixels(ppm) for ppm in ppms])
+        probabilities = self._probabilities(self.graph.scores(tensor_of(pixels, self.graph)))
+        return self._predictions(probabilities)
 
-    def _scores(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Convention: what the graph says of one image; float64, (classes,)."""
-        description = self.package.description
-        session = self._session
-        try:
-            (output,) = session.run([description.output.name], {description.input.name: tensor})
-        # onnxruntime's exceptions share no base below Exception.
-        except Exception as error:
-            raise ModelError(
-                f"{self.package.folder / 'model.onnx'} does not take what the field input "
-                f"describes: {error}"
-            ) from error
-        scores = np.asarray(output, dtype=np.float64).reshape(-1)
-        if len(scores) != len(self.package.labels):
-            raise self._wrong_class_count(len(scores))
-        return scores
+    def check(self, ppm: bytes) -> None:
+        """Raise `ModelInputMismatch` unless this is a PPM of the model's size."""
+        self._pixels(ppm)
 
     @cached_property
-    def _session(self) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        try:
-            session = ort.InferenceSession(
-                self.package.graph, options, providers=["CPUExecutionProvider"]
-            )
-        # onnxruntime's exceptions share no base below Exception.
-        except Exception as error:
-            raise ModelError(
-                f"{self.package.folder / 'model.onnx'} cannot be loaded: {error}"
-            ) from error
-        self._check(session)
-        return session
+    def graph(self) -> Graph:
+        """The model's graph; raises `ModelError` where it cannot be used."""
+        return load(self.package, threads=self.threads)
 
-    def _check(self, session: ort.InferenceSession) -> None:
-        description = self.package.description
-        inputs = {node.name: node for node in session.get_inputs()}
-        outputs = {node.name: node for node in session.get_outputs()}
-        if list(inputs) != [description.input.name]:
-            raise ModelError(
-                f"The field input.name is {description.input.name!r}, "
-                f"but the graph's inputs are {sorted(inputs)}."
-            )
-        if description.output.name not in outputs:
-            raise ModelError(
-                f"The field output.name is {description.output.name!r}, "
-                f"but the graph's outputs are {sorted(outputs)}."
-            )
-        width = outputs[description.output.name].shape[-1]
-        if isinstance(width, int) and width != len(self.package.labels):
-            raise self._wrong_class_count(width)
+    def _probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        output = self.graph.description.output
+        if not output.softmax:
+            return softmax(scores / output.temperature)
+        if output.temperature != 1:
+            return softmax(np.log(np.maximum(scores, _LEAST)) / output.temperature)
+        return scores
 
-    def _wrong_class_count(self, classes: int) -> ModelError:
-        return ModelError(
-            f"{self.package.folder / 'labels.txt'} has {len(self.package.labels)} lines, "
-            f"but the graph's output has {classes} classes."
-        )
+    def _predictions(self, probabilities: npt.NDArray[np.float64]) -> list[Prediction]:
+        """Convention: (n, classes). At once, for numpy's calls cost more than their work."""
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP_CLASSES]
+        shares = np.round(np.take_along_axis(probabilities, best, axis=1), 6)
+        return [
+            Prediction(
+                classes=tuple(self.package.labels[index] for index in indexes),
+                probabilities=tuple(row),
+                model_name=self.graph.description.name,
+                model_version=self.graph.description.version,
+                model_sha256=self.graph.sha256,
+            )
+            for indexes, row in zip(best.tolist(), shares.tolist(), strict=True)
+        ]
 
-    def _tensor(self, ppm: bytes) -> npt.NDArray[np.float32]:
-        """Convention: NCHW, float32, normalised as the description says; (1, 3, height, width)."""
-        description = self.package.description
+    def _pixels(self, ppm: bytes) -> npt.NDArray[np.uint8]:
+        """Convention: RGB; (height, width, 3) uint8."""
+        wanted = self.graph.description.input
+        size = known(wanted.width, "input.width"), known(wanted.height, "input.height")
         header = _PPM_HEADER.match(ppm)
         if header is None:
             raise ModelInputMismatch("The prepared image is no binary PPM.")
         width, height = int(header[1]), int(header[2])
-        if (width, height) != (description.input.width, description.input.height):
+        if (width, height) != size:
             raise ModelInputMismatch(f"The prepared image is {width} x {height} pixels.")
         if len(ppm) - header.end() != width * height * 3:
             raise ModelInputMismatch("The prepared image has too few or too many pixels.")
         pixels = np.frombuffer(ppm, np.uint8, offset=header.end())
-        # (pixel * scale - mean) / std, folded into one multiplication and one addition.
-        std = np.asarray(description.normalise.std, np.float32)
-        factor = np.float32(description.normalise.scale) / std
-        shift = -np.asarray(description.normalise.mean, np.float32) / std
-        image = pixels.reshape(height, width, 3).astype(np.float32) * factor + shift
-        return np.ascontiguousarray(image.transpose(2, 0, 1)[np.newaxis])
+        return pixels.reshape(height, width, 3)
 
 
-def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Probabilities of logits of shape (classes,), computed without overflow."""
-    exponentials = np.exp(logits - logits.max())
-    result: npt.NDArray[np.float64] = exponentials / exponentials.sum()
-    return result
+class Classifiers:
+    """The classifiers of a process, each made when it is first asked for.
+
+    Args:
+        threads: Threads of one run.
+        most: How many are kept: the active one, the shadow and one that was asked for by name.
+    """
+
+    def __init__(self, *, threads: int, most: int = 3) -> None:
+        self._threads = threads
+        self._most = most
+        self._made: dict[str, Classifier] = {}
+
+    def __call__(self, package: ModelPackage) -> Classifier:
+        """The classifier of a package; the one that was not asked for longest makes room."""
+        reference = package.description.reference
+        classifier = self._made.pop(reference, None)
+        if classifier is None:
+            while len(self._made) >= self._most:
+                del self._made[next(iter(self._made))]
+            classifier = Classifier(package=package, threads=self._threads)
+        self._made[reference] = classifier
+        return classifier

@@ -1,83 +1,22 @@
 """A model package: ``model.onnx``, ``labels.txt`` and ``model.json`` in one folder.
 
-Reading it needs neither numpy nor onnxruntime, so that `preprocess` knows what
-the model wants to see without loading what runs it.
+Reading it needs neither numpy nor onnxruntime.
 """
 
 import hashlib
 import importlib.resources
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import UnsetType
 
 from chalicelib.errors import ModelError
+from chalicelib.inference.description import ModelDescription, parse
 
-Side = Annotated[int, Meta(ge=1, le=4096)]
-Channels = Annotated[list[float], Meta(min_length=3, max_length=3)]
-Positive = Annotated[float, Meta(gt=0)]
-Deviations = Annotated[list[Positive], Meta(min_length=3, max_length=3)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputDescription:
-    """The input tensor. ``width`` and ``height`` are pixels."""
-
-    name: str
-    layout: Literal["NCHW"]
-    width: Side
-    height: Side
-    channels: Literal["RGB"]
-    dtype: Literal["float32"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResizeRule:
-    """How a picture becomes ``width`` x ``height``: scale its shorter side, cut out the centre."""
-
-    rule: Literal["shortest_edge"]
-    shortest_edge: Side
-    filter: Literal["bilinear", "bicubic", "lanczos"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Normalisation:
-    """``(pixel * scale - mean) / std`` for each channel, of pixels from 0 to 255."""
-
-    scale: Positive
-    mean: Channels
-    std: Deviations
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputDescription:
-    """The output tensor.
-
-    Attributes:
-        name: Of the tensor in the graph.
-        softmax: Whether the graph ends in a softmax already.
-        temperature: Divides the logits before the softmax (Guo et al. 2017).
-    """
-
-    name: str
-    softmax: bool
-    temperature: Positive = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelDescription:
-    """What ``model.json`` holds."""
-
-    name: str
-    version: str
-    input: InputDescription
-    resize: ResizeRule
-    normalise: Normalisation
-    output: OutputDescription
-    sha256: str | None = None
+DESCRIPTION_FILE = "model.json"
+LABELS_FILE = "labels.txt"
+GRAPH_FILE = "model.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,48 +24,77 @@ class ModelPackage:
     """A model with its labels and description.
 
     Attributes:
-        folder: Where its files lie.
+        place: Where its files lie, for the text of an error.
+        read: Reads one of them by its name.
         description: What ``model.json`` says.
         labels: One a class, in the order of the output.
     """
 
-    folder: Path
+    place: str
+    read: Callable[[str], bytes]
     description: ModelDescription
     labels: tuple[str, ...]
 
-    @cached_property
     def graph(self) -> bytes:
-        """The bytes of ``model.onnx``.
+        """The bytes of ``model.onnx``, read anew at each call: they are needed once.
 
         Raises:
             ModelError: It is missing, or is not the file that ``sha256`` names.
         """
-        body = _read(self.folder, "model.onnx")
+        body = self.read(GRAPH_FILE)
         expected = self.description.sha256
-        if expected is not None and hashlib.sha256(body).hexdigest() != expected:
+        if not isinstance(expected, UnsetType) and hashlib.sha256(body).hexdigest() != expected:
             raise ModelError(
-                f"The field sha256 of {self.folder / 'model.json'} is not that of model.onnx."
+                f"The field sha256 of {self.place}/{DESCRIPTION_FILE} is not that of {GRAPH_FILE}."
             )
         return body
 
     @classmethod
-    def load(cls, folder: Path) -> "ModelPackage":
+    def open(cls, place: str, read: Callable[[str], bytes]) -> "ModelPackage":
         """Read the description and the labels of a package.
+
+        Args:
+            place: Where its files lie, for the text of an error.
+            read: Reads one of them by its name; raises `ModelError` for one that is missing.
 
         Raises:
             ModelError: A file is missing or wrong; the text names the file and the field.
         """
+        description = parse(read(DESCRIPTION_FILE), f"{place}/{DESCRIPTION_FILE}")
         try:
-            description = msgspec.json.decode(_read(folder, "model.json"), type=ModelDescription)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ModelError(f"{folder / 'model.json'} is wrong: {error}.") from None
-        try:
-            labels = tuple(_read(folder, "labels.txt").decode("utf-8").splitlines())
+            labels = tuple(read(LABELS_FILE).decode("utf-8").splitlines())
         except UnicodeDecodeError:
-            raise ModelError(f"{folder / 'labels.txt'} is not in UTF-8.") from None
+            raise ModelError(f"{place}/{LABELS_FILE} is not in UTF-8.") from None
         if not labels or not all(label.strip() for label in labels):
-            raise ModelError(f"{folder / 'labels.txt'} has an empty line, or no label at all.")
-        return cls(folder=folder, description=description, labels=labels)
+            raise ModelError(f"{place}/{LABELS_FILE} has an empty line, or no label at all.")
+        return cls(place=place, read=read, description=description, labels=labels)
+
+    @classmethod
+    def load(cls, folder: Path) -> "ModelPackage":
+        """Read a package from a folder.
+
+        Raises:
+            ModelError: A file is missing or wrong; the text names the file and the field.
+        """
+        return cls.open(str(folder), lambda name: _read(folder, name))
+
+    @classmethod
+    def described_by(cls, text: str) -> "ModelPackage":
+        """A package of which nothing but the ``model.json`` is at hand.
+
+        Raises:
+            ModelError: It is wrong; the text names the field.
+        """
+
+        def missing(name: str) -> bytes:
+            raise ModelError(f"The file {name} of the model is in a layer that is not attached.")
+
+        return cls(
+            place="the model's layer",
+            read=missing,
+            description=parse(text.encode(), "The setting MODEL_DESCRIPTION"),
+            labels=(),
+        )
 
     @classmethod
     def installed(cls, package: str) -> "ModelPackage":

@@ -60,7 +60,10 @@ class Bury:
                     fault = Failure(code=rejected.code, message=rejected.public_message)
             self._archive(record, step, message, fault)
             if message is not None and fault is not None and failed_status is not None:
-                self._mark(message, failed_status, fault)
+                # What was made anew for a model had been through its first step long before.
+                self._mark(
+                    message, Status.INFERENCE_FAILED if message.remade else failed_status, fault
+                )
             telemetry.count(step, DeadLetters=1)
             telemetry.logger().error(
                 "bury: a message of %s was given up",

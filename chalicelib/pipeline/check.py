@@ -36,3 +36,4 @@ class Check:
                 failed.append(name)
         if failed:
             raise CheckFailed(f"not done: {', '.join(failed)}")
+        telemetry.count("check", Heartbeat=1)

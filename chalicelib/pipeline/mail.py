@@ -57,7 +57,7 @@ class Mail:
         writer: Writes the e-mails.
         mailer: Sends them.
         flags: What is switched on.
-        sender: The address that they come from; empty where there is none.
+        sends: Whether there is a sender.
         now_ms: The time, in milliseconds since the Unix epoch.
     """
 
@@ -69,7 +69,7 @@ class Mail:
     writer: LetterWriter
     mailer: Mailer
     flags: Callable[[], Flags]
-    sender: str
+    sends: bool
     now_ms: Callable[[], int] = now_ms
 
     def __call__(self, message: NotificationMessage) -> None:
@@ -80,6 +80,12 @@ class Mail:
             NotificationInProgress: Another process is sending it.
             ServiceUnavailable: AWS did not answer, and nothing was sent.
         """
+        try:
+            self._work(message)
+        except SendingBrokeOff as broken_off:
+            self._not_sent(message, broken_off.claim, OUTCOME_UNKNOWN)
+
+    def _work(self, message: NotificationMessage) -> None:
         if reason := self._reason_against(message):
             self.notifications.suppress(message, reason, now_ms=self.now_ms())
             telemetry.count(STEP, NotificationSuppressed=1)
@@ -102,16 +108,9 @@ class Mail:
         self._send(message, letter)
 
     def _send(self, message: NotificationMessage, letter: Letter) -> None:
-        owner = uuid.uuid4().hex
+        claim = self.notifications.claim(message, owner=uuid.uuid4().hex, now_ms=self.now_ms())
         try:
-            claim = self.notifications.claim(message, owner=owner, now_ms=self.now_ms())
-        except SendingBrokeOff as broken_off:
-            self._not_sent(message, broken_off.claim, OUTCOME_UNKNOWN)
-            return
-        try:
-            message_id = self.mailer.send(
-                letter.raw, sender=self.sender, recipient=letter.recipient
-            )
+            message_id = self.mailer.send(letter.raw, recipient=letter.recipient)
         except MailRefused as refused:
             reason = Failure(code=refused.code, message=refused.public_message)
             telemetry.logger().error("mail: refused: %s", refused)
@@ -136,7 +135,7 @@ class Mail:
         telemetry.logger().error("mail: given up: %s", reason.code)
 
     def _reason_against(self, message: NotificationMessage) -> Suppression | None:
-        if not self.sender:
+        if not self.sends:
             return Suppression.NO_SENDER
         if not self.flags().real_time_notifications:
             return Suppression.SWITCHED_OFF

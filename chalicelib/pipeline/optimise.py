@@ -95,7 +95,9 @@ class Optimise:
         copy = source.copy(chosen, self.recipe)
         encoding_ms = elapsed_ms(started_ms)
         stored = StoredCopy(
-            key=self.recipe.key(message.image_id, message.generation, chosen),
+            key=self.recipe.key(
+                message.image_id, message.generation, chosen, animated=copy.frames > 1
+            ),
             content_type=chosen.media_type,
             bytes=len(copy.body),
             width=source.whole.picture.width,

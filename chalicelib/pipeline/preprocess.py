@@ -1,14 +1,22 @@
 """Fetch an original once, check it, decode it once; make renditions and what the model sees."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from chalicelib import messages, telemetry
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore
 from chalicelib.aws.queues import Queue
 from chalicelib.clock import elapsed_ms, now_ms
-from chalicelib.errors import ImageRejected, ObjectMissing, Superseded
+from chalicelib.errors import (
+    DarkroomError,
+    ImageNotFound,
+    ImageRejected,
+    ObjectMissing,
+    Superseded,
+)
 from chalicelib.images import (
     ConversionStatus,
     Failure,
@@ -22,10 +30,15 @@ from chalicelib.images import (
 )
 from chalicelib.imaging.decode import Decoder
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.render import model_input, to_ppm
 from chalicelib.imaging.renditions import Rendition
 from chalicelib.messages import ImageMessage
+from chalicelib.models import ModelInputShape
+from chalicelib.pipeline.models import Models
 from chalicelib.pipeline.rendering import decode_size, fetch_original, store_renditions
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +51,7 @@ class Preprocess:
     inference_queue: Queue
     conversion_queue: Queue
     limits: Limits
-    shape: ModelInputShape
+    models: Models
     table: tuple[Rendition, ...]
     name: str = "preprocess"
 
@@ -52,7 +65,10 @@ class Preprocess:
             ServiceUnavailable: AWS did not answer; the message has to come again.
         """
         try:
-            self._prepare(message)
+            if message.remade:
+                self._remake(message)
+            else:
+                self._prepare(message)
         except Superseded as superseded:
             if superseded.gone:
                 # Deleted meanwhile, perhaps during an earlier try that died before it noticed.
@@ -81,16 +97,66 @@ class Preprocess:
                 frames=header.frames if header.frames > 1 else None,
             )
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
-            scale = self.shape.scale(header.width, header.height)
-            picture = decoder.picture(body, size=decode_size(header, wanted, scales=[scale]))
+            shapes = self._shapes(message) if image.wants(Output.PREDICTIONS) else ()
+            picture = decoder.picture(body, size=decode_size(header, (*shapes, *wanted)))
         except (ImageRejected, ObjectMissing) as error:
             self._reject(message, error, facts)
             return
         copies = store_renditions(
             self.renditions, message, picture, header, wanted, focal=image.focal_point
         )
-        pixels = to_ppm(model_input(picture, self.shape))
-        self._hand_on(message, image, pixels, facts, copies, started_ms=started_ms)
+        keys = self._store_model_inputs(message, picture, shapes)
+        self._hand_on(message, image, keys, facts, copies, started_ms=started_ms)
+
+    def _remake(self, message: ImageMessage) -> None:
+        """Make what another model wants to see, of an image that is past this step."""
+        try:
+            image = self.images.get(message.image_id)
+        except ImageNotFound:
+            raise Superseded(f"image {message.image_id} was deleted", gone=True) from None
+        same = (image.attempt, image.generation) == (message.attempt, message.generation)
+        if not same or image.status.final:
+            raise Superseded(f"image {message.image_id} is at {image.status} by now")
+        try:
+            body = fetch_original(self.uploads, self.limits, image)
+            decoder = Decoder(self.limits)
+            shapes = self._shapes(message)
+            picture = decoder.picture(body, size=decode_size(decoder.header(body), shapes))
+        except (ImageRejected, ObjectMissing) as error:
+            failure = Failure(code=error.code, message=error.public_message)
+            self.images.fail(message, Status.INFERENCE_FAILED, failure, now_ms=now_ms())
+            telemetry.count(self.name, ImagesRejected=1)
+            return
+        (key,) = self._store_model_inputs(message, picture, shapes)
+        self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
+        # The status stays; the write finds out whether the image was deleted meanwhile.
+        self.images.finish(
+            message, Status.PREPROCESSED, now_ms=now_ms(), timings_ms={}, model_input_key=key
+        )
+
+    def _shapes(self, message: ImageMessage) -> tuple[ModelInputShape, ...]:
+        """What the models want to see that will be asked: first the one whose answer counts."""
+        if message.model is not None:
+            return (self.models.find(message.model).description.input_shape(),)
+        shapes = [self.models.active().description.input_shape()]
+        try:
+            shadow = self.models.shadow(message.image_id)
+            if shadow is not None:
+                shapes.append(shadow.description.input_shape())
+        except DarkroomError as error:
+            telemetry.logger().warning("preprocess: nothing for the shadow: %s", error)
+        return tuple(dict.fromkeys(shapes))
+
+    def _store_model_inputs(
+        self, message: ImageMessage, picture: "PilImage", shapes: Iterable[ModelInputShape]
+    ) -> list[str]:
+        keys: list[str] = []
+        for shape in shapes:
+            key = model_input_key(message.image_id, message.generation, shape.fingerprint)
+            pixels = to_ppm(model_input(picture, shape))
+            self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
+            keys.append(key)
+        return keys
 
     def _reject(
         self, message: ImageMessage, error: ImageRejected | ObjectMissing, facts: Original
@@ -109,7 +175,7 @@ class Preprocess:
         self,
         message: ImageMessage,
         image: Image,
-        pixels: bytes,
+        keys: Sequence[str],
         facts: Original,
         copies: dict[str, StoredCopy],
         *,
@@ -120,12 +186,8 @@ class Preprocess:
             # First, because `infer` may end the image before this step is tried again.
             self.conversion_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         status, key = Status.COMPLETED, None
-        if image.wants(Output.PREDICTIONS):
-            status, key = (
-                Status.PREPROCESSED,
-                model_input_key(message.image_id, message.generation),
-            )
-            self.uploads.put(key, pixels, content_type="image/x-portable-pixmap")
+        if keys:
+            status, key = Status.PREPROCESSED, keys[0]
             # From the message on, the image may be completed without this try's last write.
             self.images.describe(message, facts, copies, now_ms=now_ms())
             self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))

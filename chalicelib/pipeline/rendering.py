@@ -1,6 +1,6 @@
 """What `preprocess` and `backfill` share: fetching an original, and making its renditions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.object_store import ObjectStore
@@ -11,6 +11,7 @@ from chalicelib.imaging.decode import Header
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.renditions import Rendition, encoded, rendered
 from chalicelib.messages import ImageMessage
+from chalicelib.models import ModelInputShape
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -35,20 +36,14 @@ def fetch_original(uploads: ObjectStore, limits: Limits, image: Image) -> bytes:
     return uploads.get(image.source.key, version_id=image.source.version_id).body
 
 
-def decode_size(
-    header: Header, renditions: Iterable[Rendition], *, scales: Sequence[float] = ()
-) -> tuple[int, int]:
-    """Width and height, in pixels, of the picture that all renditions can be made from.
+def decode_size(header: Header, outputs: Iterable[Rendition | ModelInputShape]) -> tuple[int, int]:
+    """Width and height, in pixels, of the picture that all outputs can be made from.
 
-    The largest of them is that picture; the others are scaled from it.
-
-    Args:
-        header: Of the original.
-        renditions: What is to be made.
-        scales: By what else it is going to be scaled.
+    The largest of them is that picture; the others are scaled from it. Where nothing is to be
+    made it is the least that still tells whether the file can be decoded.
     """
-    size = (header.width, header.height)
-    return header.scaled(max([*scales, *(rendition.scale(*size) for rendition in renditions)]))
+    scales = (output.picture_scale(header.width, header.height) for output in outputs)
+    return header.scaled(max(scales, default=0.0))
 
 
 def store_renditions(

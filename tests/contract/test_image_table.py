@@ -274,6 +274,17 @@ class TestStart:
         assert (started.status, started.attempt) == (Status.INFERENCING, 2)
         assert started.error is None
 
+    def test_a_lost_retry_of_a_completed_image_starts_where_it_names_a_model(
+        self, table: ImageTable
+    ) -> None:
+        image = at_status(table, Status.COMPLETED)
+        message = message_for(image, attempt=2)
+        with pytest.raises(Superseded):
+            table.start(message, Status.INFERENCING, now_ms=20)
+        assert table.get(image.image_id) == image
+        started = table.start(replace(message, model="m@1"), Status.INFERENCING, now_ms=20)
+        assert (started.status, started.attempt) == (Status.INFERENCING, 2)
+
     @pytest.mark.parametrize("status", [Status.PREPROCESSING_FAILED, Status.INFERENCE_FAILED])
     def test_a_message_two_attempts_ahead_of_a_failed_row_does_not_start(
         self, table: ImageTable, status: Status
@@ -575,6 +586,23 @@ class TestRetry:
             table.retry(image, Status.QUEUED, now_ms=20)
         assert table.get(image.image_id) == image
 
+    def test_a_completed_image_is_taken_up_again_where_that_is_asked_for(
+        self, table: ImageTable
+    ) -> None:
+        image = at_status(table, Status.COMPLETED)
+        again = table.retry(image, Status.PREPROCESSED, now_ms=20, completed=True)
+        assert again == replace(image, status=Status.PREPROCESSED, attempt=2, updated_at_ms=20)
+        assert table.retry(image, Status.PREPROCESSED, now_ms=21, completed=True) == again
+
+    @pytest.mark.parametrize("status", RUNNING)
+    def test_an_image_on_its_way_is_not_taken_up_again(
+        self, table: ImageTable, status: Status
+    ) -> None:
+        image = at_status(table, status)
+        with pytest.raises(NotRetryable):
+            table.retry(image, Status.PREPROCESSED, now_ms=20, completed=True)
+        assert table.get(image.image_id) == image
+
     def test_a_deleted_image_cannot_be_retried(self, table: ImageTable) -> None:
         image = at_status(table, Status.PREPROCESSING_FAILED)
         deleted(table, image)
@@ -759,6 +787,32 @@ class TestInDynamoDb:
             "expires_at": {"N": str(100 + TOMBSTONE_SECONDS)},
         }
         assert TOMBSTONE_SECONDS > 18 * 24 * 3600
+
+    @pytest.mark.parametrize("ended", [Status.INFERENCE_FAILED, Status.COMPLETED])
+    def test_a_worker_that_a_retrys_own_write_overtakes_starts_all_the_same(
+        self, edges: Edges, real: ImageTable, ended: Status
+    ) -> None:
+        """The message goes out before the row changes, and found it changed at its second look:
+        it was dropped, and the image stood still for ever.
+        """
+        image = at_status(real, ended)
+        message = replace(message_for(image, attempt=2), model="m@1")
+        events = edges.clients.table("any").meta.client.meta.events
+        written: list[Image] = []
+
+        def overtake(**_: object) -> None:
+            # Between the refusal of the worker's write and its look at the row.
+            if not written:
+                written.append(image)
+                real.retry(image, Status.PREPROCESSED, now_ms=20, completed=True)
+
+        events.register("before-call.dynamodb.GetItem", overtake)
+        try:
+            started = real.start(message, Status.INFERENCING, now_ms=21)
+        finally:
+            events.unregister("before-call.dynamodb.GetItem", overtake)
+        assert written
+        assert (started.status, started.attempt) == (Status.INFERENCING, 2)
 
     def test_a_removal_that_an_upload_overtakes_knows_of_the_upload(
         self, edges: Edges, real: ImageTable

@@ -111,12 +111,24 @@ def test_what_is_over_with_stays_as_it_is(table: NotificationTable, over: str, w
     assert table.last_fault(MESSAGE) == fault
 
 
-@pytest.mark.parametrize("write", ["suppress", "fail", "note_fault"])
+@pytest.mark.parametrize("write", ["suppress", "fail"])
 def test_what_is_being_sent_is_nobody_elses(table: NotificationTable, write: str) -> None:
-    held = claim(table)
-    with pytest.raises(Superseded):
+    held = claim(table, now_ms=LATER)
+    with pytest.raises(NotificationInProgress):
         OPEN[write](table)
+    with pytest.raises(Superseded):
+        OPEN["note_fault"](table)
     table.sent(MESSAGE, held, message_id="m", now_ms=NOW)
+
+
+@pytest.mark.parametrize("write", ["suppress", "fail"])
+def test_what_broke_off_is_not_ended_without_a_word_on_that(
+    table: NotificationTable, write: str
+) -> None:
+    held = claim(table)
+    with pytest.raises(SendingBrokeOff) as caught:
+        OPEN[write](table)
+    assert caught.value.claim == held
 
 
 def test_the_reason_of_a_failed_try_is_kept_and_the_next_try_may_begin(

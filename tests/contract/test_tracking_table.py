@@ -2,7 +2,9 @@
 
 import itertools
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -208,11 +210,25 @@ def real(edges: Edges) -> TrackingTable:
     return TrackingTable(table=edges.clients.table(edges.tracking_table()), shards=SHARDS)
 
 
+@contextmanager
+def overtaken_by(table: TrackingTable, other: Update) -> Iterator[None]:
+    """In the block, the other update is recorded between the next one's read and its write."""
+    events = table.table.meta.client.meta.events
+
+    def overtake(**_: object) -> None:
+        events.unregister("before-call.dynamodb.TransactWriteItems", overtake)
+        table.record(other, occurred_at=None)
+
+    events.register("before-call.dynamodb.TransactWriteItems", overtake)
+    yield
+
+
 def test_many_updates_at_once_are_all_kept_and_all_counted(
     real: TrackingTable, edges: Edges
 ) -> None:
     statuses = itertools.cycle(["pending", "in_transit", "failed", "delivered"])
-    sent = [update(next(statuses)) for _ in range(24)]
+    # Each has a place of its own, so that only the parcel itself can keep them apart.
+    sent = [update(next(statuses), at=NOW + number) for number in range(24)]
     barrier = threading.Barrier(6)
 
     def record(part: list[Update]) -> None:
@@ -235,28 +251,42 @@ def test_many_updates_at_once_are_all_kept_and_all_counted(
     assert (parcel.status, parcel.update_timestamp) == (latest.status, latest.timestamp)
 
 
+def test_an_update_between_the_read_and_the_write_of_another_is_taken_into_account(
+    real: TrackingTable,
+) -> None:
+    """Without the version the parcel would be written as if nothing had come in between."""
+    real.record(update("pending"), occurred_at=None)
+    with overtaken_by(real, update("delivered", at=NOW + 100)):
+        recorded = real.record(update("in_transit", at=NOW + 50), occurred_at=None)
+    assert recorded.new
+    parcel = real.get("PX-1")
+    assert parcel == recorded.parcel
+    assert parcel is not None
+    assert (parcel.status, parcel.change_seq, parcel.version) == ("delivered", 2, 3)
+    assert len(real.history("PX-1", limit=10)) == 3
+
+
+def test_the_first_update_of_a_parcel_between_the_read_and_the_write_of_another_is_not_lost(
+    real: TrackingTable,
+) -> None:
+    with overtaken_by(real, update("delivered", at=NOW + 100)):
+        real.record(update("in_transit", at=NOW + 50), occurred_at=None)
+    parcel = real.get("PX-1")
+    assert parcel is not None
+    assert (parcel.status, parcel.change_seq, parcel.version) == ("delivered", 1, 2)
+
+
 def test_a_write_whose_answer_was_lost_is_recognised(real: TrackingTable) -> None:
     """The SDK sends a transaction again under the same token; without one, we find our own row."""
     sent = update("delivered")
-    client = real.table.meta.client
-    lost: list[bool] = []
-
-    def lose(**_: object) -> None:
-        if not lost:
-            lost.append(True)
-            real.record(sent, occurred_at=None)
-
-    client.meta.events.register("before-call.dynamodb.TransactWriteItems", lose)
-    try:
+    with overtaken_by(real, sent):
         recorded = real.record(sent, occurred_at=None)
-    finally:
-        client.meta.events.unregister("before-call.dynamodb.TransactWriteItems", lose)
     assert not recorded.new
     assert len(real.history("PX-1", limit=10)) == 1
     assert recorded.parcel.version == 1
 
 
-def test_a_thousand_silent_parcels_are_read_page_by_page_to_the_end(
+def test_silent_parcels_are_read_page_by_page_to_the_end(
     real: TrackingTable,
 ) -> None:
     """A page of an index's query is 1 MB; here it is made as short as one entry."""

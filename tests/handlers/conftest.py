@@ -63,6 +63,13 @@ class RecordingBatch:
 
     def __init__(self) -> None:
         self.run = RecordingPart()
+        self.run_together = RecordingPart()
+
+
+class RecordingStage:
+    """A stage that works on messages together."""
+
+    together = object()
 
 
 class RecordingContainer:
@@ -78,7 +85,7 @@ class RecordingContainer:
         self.check = RecordingPart()
         self.ingest = RecordingPart()
         self.preprocess = object()
-        self.infer = object()
+        self.infer = RecordingStage()
         self.convert = object()
         self.preprocessing_batch = RecordingBatch()
         self.inference_batch = RecordingBatch()

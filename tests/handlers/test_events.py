@@ -48,12 +48,12 @@ def test_each_queue_feeds_its_own_stage(client: Client, container: RecordingCont
     client.lambda_.invoke("preprocess", event)
     client.lambda_.invoke("infer", event)
     client.lambda_.invoke("optimise", event)
-    for batch, expected in (
-        (container.preprocessing_batch, container.preprocess),
-        (container.inference_batch, container.infer),
-        (container.conversion_batch, container.convert),
+    for run, expected in (
+        (container.preprocessing_batch.run, container.preprocess),
+        (container.inference_batch.run_together, container.infer.together),
+        (container.conversion_batch.run, container.convert),
     ):
-        ((fed, stage), _) = batch.run.calls[0]
+        ((fed, stage), _) = run.calls[0]
         assert fed == event
         assert stage() is expected
 

@@ -29,13 +29,13 @@ ENVIRON = {
 }
 
 
-def loaded_after(statement: str) -> set[str]:
+def loaded_after(statement: str, **environ: str) -> set[str]:
     """Which heavy libraries a fresh process has after this statement."""
     script = f"import json, sys\n{statement}\nprint(json.dumps(list(sys.modules)))"
     finished = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
-        env=ENVIRON,
+        env={**ENVIRON, **environ},
         capture_output=True,
         text=True,
         check=True,
@@ -52,6 +52,7 @@ def loaded_after(statement: str) -> set[str]:
         ("import app; app.container.openapi_api; app.container.reference_api", {"boto3"}),
         ("import app; app.container.tracking_api", {"boto3"}),
         ("import app; app.container.check", {"boto3"}),
+        ("import app; app.container.models.find('default')", {"boto3"}),
         ("import app; app.container.ingest", {"boto3"}),
         ("import app; app.container.bury", {"boto3"}),
         ("import app; app.container.notify", {"boto3"}),
@@ -65,3 +66,23 @@ def loaded_after(statement: str) -> set[str]:
 )
 def test_a_process_loads_only_what_it_uses(statement: str, expected: set[str]) -> None:
     assert loaded_after(statement) == expected
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        ("app.app", {"boto3"}),
+        ("app.preprocess", {"boto3", "PIL"}),
+        ("app.infer", {"boto3", "numpy", "onnxruntime"}),
+        ("app.optimise", {"boto3", "PIL", "numpy"}),
+        ("app.none_of_ours", set()),
+    ],
+)
+def test_a_function_on_lambda_loads_what_it_needs_before_its_first_event(
+    handler: str, expected: set[str]
+) -> None:
+    assert loaded_after("import app", AWS_LAMBDA_FUNCTION_NAME="f", _HANDLER=handler) == expected
+
+
+def test_a_function_whose_settings_are_wrong_starts_and_fails_its_events_with_a_reason() -> None:
+    loaded_after("import app", AWS_LAMBDA_FUNCTION_NAME="f", _HANDLER="app.infer", MAX_SIDE="x")

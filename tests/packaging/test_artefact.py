@@ -64,7 +64,7 @@ def test_a_layer_over_the_limit_is_found(complete: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("infrastructure.artefact.MAX_UNZIPPED_BYTES", 10)
     assert [problem.split(" have ")[0].split(" has ")[0] for problem in problems_of(complete)] == [
         "The layer",
-        "Layer and app",
+        "Layers and app",
     ]
 
 

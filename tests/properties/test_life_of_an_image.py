@@ -89,11 +89,11 @@ def test_any_object_has_an_id_that_stays_the_same(bucket: str, key: str, version
     assert image_id == image_id_of_object(bucket, key, version)
 
 
-@given(ids, ids, texts)
+@given(ids, ids, texts, texts)
 def test_what_is_made_of_one_image_is_never_deleted_with_another(
-    one: str, other: str, generation: str
+    one: str, other: str, generation: str, model: str
 ) -> None:
-    for key in (model_input_key(one, generation), results_key(one, generation)):
+    for key in (model_input_key(one, generation, model), results_key(one, generation, model)):
         assert key.startswith(derived_prefixes(one))
         assert one == other or not key.startswith(derived_prefixes(other))
 

@@ -1,6 +1,7 @@
 """A stranger's view of the deployed stack."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ def photo(*, width: int = 320, height: int = 240, kind: str = "JPEG") -> bytes:
     return buffer.getvalue()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What the roles asked for is known when all others have run."""
+    items.sort(key=lambda item: item.path.name == "test_least_privilege.py")
+
+
 @dataclass(frozen=True)
 class Service:
     """The service with what tests ask of it again and again."""
@@ -44,11 +50,11 @@ class Service:
         return result
 
     def finished(self, image_id: str) -> dict[str, Any]:
-        """An image once it has ended."""
+        """An image once it has ended, its copies at full size too."""
 
         def ended() -> dict[str, Any] | None:
             image = self.image(image_id)
-            return image if image["status"] in FINAL else None
+            return image if has_ended(image) else None
 
         return eventually(ended, seconds=SECONDS, what=f"image {image_id} ends")
 
@@ -58,7 +64,7 @@ class Service:
         def ended() -> dict[str, Any] | None:
             for image in self.api.get("/images", params={"limit": 100}).json()["items"]:
                 if image.get("original", {}).get("filename") == filename:
-                    return image if image["status"] in FINAL else None
+                    return image if has_ended(image) else None
             return None
 
         return eventually(ended, seconds=SECONDS, what=f"the image of {filename!r} ends")
@@ -83,13 +89,7 @@ class Service:
 
     def function(self, logical_name: str) -> str:
         """The name of a deployed function."""
-        functions = self.deployed.aws("lambda").list_functions()["Functions"]
-        (name,) = (
-            str(function["FunctionName"])
-            for function in functions
-            if f"-{logical_name}-" in function["FunctionName"]
-        )
-        return name
+        return "darkroom-local-" + re.sub(r"(?<!^)(?=[A-Z])", "_", logical_name).lower()
 
     def in_queues(self) -> int:
         """How many messages wait or are being worked on, in all queues of the stack."""
@@ -126,6 +126,11 @@ class Service:
             client.update_function_configuration(
                 FunctionName=name, Environment={"Variables": before}
             )
+
+
+def has_ended(image: dict[str, Any]) -> bool:
+    """Whether neither its predictions nor its copies are under way."""
+    return image["status"] in FINAL and image["conversion_status"] != "pending"
 
 
 @pytest.fixture

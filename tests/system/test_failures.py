@@ -11,7 +11,7 @@ import pytest
 
 from tests.polling import eventually
 from tests.system.conftest import RENDITIONS_BUCKET, UPLOADS_BUCKET, Service, photo
-from tests.system.test_uploads import assert_complete
+from tests.system.test_uploads import assert_complete, assert_copies
 
 
 def send(service: Service, body: bytes) -> str:
@@ -52,6 +52,7 @@ def test_a_bad_file_fails_at_the_first_attempt_with_its_code(
     assert image["error"]["message"].endswith(".")
     assert image["attempts"] == 1
     assert service.keys(UPLOADS_BUCKET, f"processed/{image['image_id']}/") == []
+    assert service.keys(RENDITIONS_BUCKET, image["image_id"]) == []
 
 
 def test_a_message_that_nobody_can_read_ends_in_the_archive(service: Service) -> None:
@@ -112,6 +113,31 @@ def test_a_failed_inference_is_retried_from_inference(service: Service) -> None:
     assert healed["timings_ms"]["preprocessing"] == preprocessed, "it was not decoded again"
 
 
+def test_a_conversion_that_fails_leaves_predictions_alone_and_is_retried_alone(
+    service: Service,
+) -> None:
+    """Defect 41: a failed conversion left no row, no dead letter, and nothing to take up again."""
+    with service.environment("Optimise", RENDITIONS_BUCKET="no-such-bucket"):
+        image_id = send(service, photo())
+        image = service.finished(image_id)
+    assert image["status"] == "completed"
+    assert "error" not in image
+    assert image["conversion_status"] == "failed"
+    assert image["conversion_error"]["code"] == "service_unavailable"
+    assert "formats" not in image
+    letters = service.keys(UPLOADS_BUCKET, "dead-letters/optimise/")
+    assert letters
+    retried = service.api.post(f"/images/{image_id}/retry")
+    assert retried.status_code == 202
+    assert retried.json()["status"] == "completed"
+    healed = service.finished(image_id)
+    assert healed["conversion_status"] == "completed", healed
+    assert healed["attempts"] == 2
+    assert healed["results"] == image["results"]
+    assert "conversion_error" not in healed
+    assert_copies(healed, size=(320, 240))
+
+
 def test_events_that_come_again_change_nothing(service: Service) -> None:
     """Defect 12: a replay put a completed image back and ran the model again."""
     image_id = send(service, photo())
@@ -137,7 +163,10 @@ def test_events_that_come_again_change_nothing(service: Service) -> None:
         "version": 1,
     }
     events: list[tuple[str, Any]] = [("Ingest", {"Records": [record, record]})]
-    events += [(name, sqs_event(message)) for name in ("Preprocess", "Infer", "BuryPreprocessing")]
+    events += [
+        (name, sqs_event(message))
+        for name in ("Preprocess", "Infer", "Optimise", "BuryPreprocessing", "BuryConversion")
+    ]
     client = service.deployed.aws("lambda")
     for name, event in events:
         answer = client.invoke(FunctionName=service.function(name), Payload=json.dumps(event))
@@ -145,6 +174,7 @@ def test_events_that_come_again_change_nothing(service: Service) -> None:
     assert service.row(image_id) == row
     assert len(service.keys(RENDITIONS_BUCKET, f"results/{image_id}/")) == 1
     assert len(service.keys(RENDITIONS_BUCKET, f"renditions/{image_id}/")) == 2
+    assert len(service.keys(RENDITIONS_BUCKET, f"formats/{image_id}/")) == 3
 
 
 def sqs_event(message: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +217,7 @@ def test_a_deleted_image_is_gone_with_everything_and_stays_gone(service: Service
         "queued_at_ms": 1,
         "version": 1,
     }
-    for name in ("Preprocess", "Infer"):
+    for name in ("Preprocess", "Infer", "Optimise"):
         answer = service.deployed.aws("lambda").invoke(
             FunctionName=service.function(name), Payload=json.dumps(sqs_event(message))
         )
@@ -226,6 +256,7 @@ def test_health_names_what_it_asked(service: Service) -> None:
         "renditions_bucket",
         "preprocessing_queue",
         "inference_queue",
+        "conversion_queue",
     }
 
 
@@ -234,7 +265,7 @@ def test_every_line_that_a_function_logs_is_json(service: Service) -> None:
     service.finished(send(service, photo()))
     logs = service.deployed.aws("logs")
     seen = 0
-    for name in ("Ingest", "Preprocess", "Infer"):
+    for name in ("Ingest", "Preprocess", "Infer", "Optimise"):
         group = f"/aws/lambda/{service.function(name)}"
         for event in logs.filter_log_events(logGroupName=group, startTime=started_ms)["events"]:
             for line in event["message"].splitlines():

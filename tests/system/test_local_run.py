@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.polling import eventually
+from tests.unit.inference import graphs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -22,7 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 class Run:
     """One ``make run``, without make, so that the test's own environment serves."""
 
-    def __init__(self, *, samples: bool, port: int, aws_port: int) -> None:
+    def __init__(
+        self, *, samples: bool, port: int, aws_port: int, model: Path | None = None
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log = ROOT / ".local" / f"test-{aws_port}.log"
         self.log.parent.mkdir(exist_ok=True)
@@ -35,6 +38,7 @@ class Run:
                     "PORT": str(port),
                     "AWS_PORT": str(aws_port),
                     "SAMPLES": "1" if samples else "0",
+                    "MODEL": "" if model is None else str(model),
                     # What a user may have set must not get in the way.
                     "AWS_PROFILE": "no-such-profile",
                     "AWS_REGION": "eu-west-1",
@@ -122,6 +126,43 @@ def test_a_run_serves_stops_cleanly_and_remembers(ports: tuple[int, int]) -> Non
     assert after == {image["image_id"] for image in items}
     assert again.stop(signal.SIGTERM) == 0
     assert left_by(ports) == []
+
+
+def test_a_run_with_a_model_of_ones_own_answers_with_it(
+    ports: tuple[int, int], tmp_path: Path
+) -> None:
+    graphs.package(tmp_path, graphs.graph(width=30, height=20))
+    port, aws_port = ports
+    run = Run(samples=True, port=port, aws_port=aws_port, model=tmp_path)
+    try:
+        run.until_ready()
+        items = httpx.get(f"{run.url}/images").json()["items"]
+        named = {(item["model"]["name"], item["model"]["version"]) for item in items}
+        assert named == {("means", "1")}
+        assert {item["top_prediction"] for item in items} <= set(graphs.LABELS)
+        address = f"{run.url}/images/{items[0]['image_id']}"
+        asked = httpx.post(f"{address}/retry", params={"model": "darkroom-32@1.0.0"})
+        assert asked.status_code == 202, "the built-in model is still there"
+
+        def answered() -> bool:
+            image = httpx.get(address).json()
+            return bool(image["status"] == "completed" and image["model"]["name"] == "darkroom-32")
+
+        eventually(answered, seconds=60, what="the built-in model has answered")
+    finally:
+        assert run.stop(signal.SIGINT) == 0
+
+
+def test_a_model_that_cannot_be_used_is_one_clear_sentence(
+    ports: tuple[int, int], tmp_path: Path
+) -> None:
+    graphs.package(tmp_path, graphs.graph(), labels=["one", "two"])
+    port, aws_port = ports
+    run = Run(samples=False, port=port, aws_port=aws_port, model=tmp_path)
+    assert run.process.wait(60) == 1
+    (line,) = run.output.splitlines()
+    assert line.startswith("Error: ")
+    assert "labels.txt has 2 lines, but the graph's output has 3 classes." in line
 
 
 @pytest.mark.parametrize("taken", ["PORT", "AWS_PORT"])

@@ -75,7 +75,6 @@ def test_each_change_is_one_e_mail_and_a_repeated_status_is_none(
     send(service, parcel, "pending")
     (first,) = mailed(service, address, 1)
     assert first["Subject"] == f"Your parcel {parcel} is announced"
-    assert first["Source"] == "Darkroom <parcels@darkroom.example>"
     send(service, parcel, "in_transit")
     send(service, parcel, "in_transit")
     send(service, parcel, "delivered")

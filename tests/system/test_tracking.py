@@ -125,7 +125,7 @@ def test_a_wrong_body_is_told_everything_that_is_wrong_with_it(service: Service)
 
 def test_the_deployed_api_takes_signed_requests(service: Service, parcel: str) -> None:
     apis = service.deployed.aws("apigateway").get_rest_apis()["items"]
-    (api,) = (api for api in apis if api["name"] == "darkroom")
+    (api,) = (api for api in apis if api["name"] == "darkroom-local")
     url = f"{service.deployed.places.aws_url}/restapis/{api['id']}/api/_user_request_"
 
     def signed(method: str, path: str, body: bytes = b"") -> httpx.Response:

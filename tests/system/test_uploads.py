@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -26,7 +27,8 @@ def assert_complete(image: dict[str, Any], *, size: tuple[int, int] = (320, 240)
     assert image["model"]["version"]
     assert (image["original"]["width"], image["original"]["height"]) == size
     assert len(image["original"]["sha256"]) == 64
-    assert set(image["timings_ms"]) == {"queued", "preprocessing", "inferencing"}
+    steps = {"queued", "preprocessing", "inferencing", "conversion"}
+    assert set(image["timings_ms"]) == steps
     assert image["attempts"] == 1
     assert "error" not in image
     for name, dimensions in {"standard": (800, 600), "thumb": (150, 150)}.items():
@@ -40,9 +42,28 @@ def assert_complete(image: dict[str, Any], *, size: tuple[int, int] = (320, 240)
             assert opened.size == dimensions
             # The canvas is white around a picture that is smaller than it.
             assert name == "thumb" or opened.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+    assert_copies(image, size=size)
     document = httpx.get(image["results_url"])
     assert document.headers["content-type"] == "application/json"
     assert document.json()["classes"] == results["classes"]
+
+
+def assert_copies(image: dict[str, Any], *, size: tuple[int, int]) -> None:
+    """Each copy at full size can be fetched, and is what the record says that it is."""
+    assert image["conversion_status"] == "completed", image
+    assert "conversion_error" not in image
+    assert set(image["formats"]) == {"webp", "jpeg", "png"}
+    for name, copy in image["formats"].items():
+        assert (copy["width"], copy["height"]) == size
+        assert copy["bytes_saved"] == image["original"]["bytes"] - copy["bytes"]
+        assert copy["encoding_ms"] >= 0
+        assert copy["encoder"]
+        fetched = httpx.get(copy["url"])
+        assert fetched.headers["content-type"] == copy["content_type"] == f"image/{name}"
+        assert fetched.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert len(fetched.content) == copy["bytes"]
+        with Image.open(io.BytesIO(fetched.content)) as opened:
+            assert (opened.format, opened.size) == (name.upper(), size)
 
 
 def test_a_form_upload_is_classified(service: Service) -> None:
@@ -191,3 +212,45 @@ def test_an_idempotency_key_makes_one_image(service: Service) -> None:
     assert "Idempotent-Replayed" not in first.headers
     assert other.status_code == 409
     assert other.json()["code"] == "idempotency_key_reused"
+
+
+def test_a_turned_photo_with_a_place_gets_upright_copies_that_tell_nothing(
+    service: Service,
+) -> None:
+    """Defects 40 and T6: copies lay on their side, and told where they were taken."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "Camera of a test"
+    exif.get_ifd(0x8825)[1] = "N"
+    buffer = io.BytesIO()
+    gradient = Image.linear_gradient("L").resize((320, 240)).convert("RGB")
+    gradient.save(buffer, "JPEG", exif=exif, comment=b"where I live")
+    answer = service.api.post(
+        "/images", content=buffer.getvalue(), headers={"Content-Type": "image/jpeg"}
+    )
+    image = service.finished(answer.json()["image_id"])
+    assert_complete(image, size=(240, 320))
+    assert image["original"]["orientation"] == 6
+    assert image["original"]["kind"] == "photo"
+    for copy in (*image["formats"].values(), *image["renditions"].values()):
+        body = httpx.get(copy["url"]).content
+        assert not any(trace in body for trace in (b"Exif", b"Camera", b"where I live"))
+        with Image.open(io.BytesIO(body)) as opened:
+            shown = np.asarray(opened.convert("L").crop((0, 30, opened.width, 90)), int)
+            # Rows of the stored ramp have become columns.
+            assert np.ptp(shown, axis=0).max() < 30
+
+
+def test_an_animation_is_kept_in_the_webp(service: Service) -> None:
+    """Defect 47."""
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "lime", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=70, loop=0)
+    answer = service.api.post(
+        "/images", content=buffer.getvalue(), headers={"Content-Type": "image/gif"}
+    )
+    image = service.finished(answer.json()["image_id"])
+    assert image["original"]["frames"] == image["formats"]["webp"]["frames"] == 3
+    assert "frames" not in image["formats"]["jpeg"]
+    with Image.open(io.BytesIO(httpx.get(image["formats"]["webp"]["url"]).content)) as opened:
+        assert getattr(opened, "n_frames", 1) == 3

@@ -102,7 +102,7 @@ class MailWorld:
             writer=WRITER,
             mailer=self.mailer,
             flags=lambda: self.flags,
-            sender=SENDER,
+            sends=True,
             now_ms=lambda: self.now,
         )
         self.bury = BuryNotification(

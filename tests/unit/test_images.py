@@ -199,7 +199,7 @@ def test_a_key_that_no_link_leads_to_has_no_id(key: str) -> None:
 
 
 def test_everything_made_of_an_image_lies_under_its_derived_prefixes() -> None:
-    made = [model_input_key(IMAGE_ID, "v1"), results_key(IMAGE_ID, "v1")]
+    made = [model_input_key(IMAGE_ID, "v1", "r"), results_key(IMAGE_ID, "v1", "m@1")]
     assert all(key.startswith(derived_prefixes(IMAGE_ID)) for key in made)
 
 
@@ -210,8 +210,13 @@ def test_no_derived_prefix_touches_another_image_or_the_original() -> None:
 
 
 def test_two_generations_never_share_a_key() -> None:
-    assert model_input_key(IMAGE_ID, "v1") != model_input_key(IMAGE_ID, "v2")
-    assert results_key(IMAGE_ID, "v1") != results_key(IMAGE_ID, "v2")
+    assert model_input_key(IMAGE_ID, "v1", "r") != model_input_key(IMAGE_ID, "v2", "r")
+    assert results_key(IMAGE_ID, "v1", "m@1") != results_key(IMAGE_ID, "v2", "m@1")
+
+
+def test_two_models_never_share_a_key_of_what_is_made_for_them() -> None:
+    assert model_input_key(IMAGE_ID, "v1", "r") != model_input_key(IMAGE_ID, "v1", "s")
+    assert results_key(IMAGE_ID, "v1", "m@1") != results_key(IMAGE_ID, "v1", "m@2")
 
 
 def test_an_images_shard_stays_the_same() -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,22 @@ def test_a_message_reads_as_it_was_written() -> None:
 
 
 def test_the_form_on_the_wire_is_flat_json_with_its_version() -> None:
-    assert json.loads(encode(MESSAGE)) == FIELDS
+    assert json.loads(encode(MESSAGE)) == {**FIELDS, "model": None, "remade": False}
+
+
+def test_a_message_of_a_writer_that_knew_of_no_models_is_read() -> None:
+    assert decode(json.dumps(FIELDS)) == MESSAGE
+
+
+@pytest.mark.parametrize("model", ["default", "darkroom-32@1.0.0", "a@b_c"])
+def test_a_model_is_carried(model: str) -> None:
+    assert decode(encode(replace(MESSAGE, model=model))).model == model
+
+
+@pytest.mark.parametrize("model", ["", "a", "a@", "@1", "a/b@1", "a@1@2", "../x@1", 7])
+def test_what_names_no_model_is_refused(model: object) -> None:
+    with pytest.raises(MessageRejected, match="model"):
+        decode(json.dumps({**FIELDS, "model": model}))
 
 
 def test_a_field_that_a_later_writer_added_is_no_hindrance() -> None:

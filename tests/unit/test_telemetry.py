@@ -82,7 +82,7 @@ def test_metrics_are_one_line_in_the_embedded_format(capsys: pytest.CaptureFixtu
     assert line["stage"] == "preprocess"
     assert (line["ProcessedImages"], line["ProcessingTime"]) == ([1.0], [61.0])
     (directive,) = line["_aws"]["CloudWatchMetrics"]
-    assert directive["Namespace"] == "Darkroom"
+    assert directive["Namespace"] == "Darkroom/local"
     assert directive["Dimensions"] == [["stage"]]
     units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
     assert units == {"ProcessedImages": "Count", "ProcessingTime": "Milliseconds"}

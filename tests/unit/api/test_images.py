@@ -478,7 +478,7 @@ class TestGet:
             "confidence": 0.7,
         }
         assert (body["top_prediction"], body["confidence"]) == ("ship", 0.7)
-        assert body["model"] == {"name": "test", "version": "1"}
+        assert body["model"] == {"name": "test", "version": "1", "sha256": "0" * 64}
         assert body["results_url"] == f"https://renditions.test/{row.results_key}?get"
         small = row.renditions["small"]
         assert body["renditions"] == {

@@ -133,3 +133,16 @@ def test_an_object_that_could_not_be_removed_is_not_counted_as_removed() -> None
     Service((200, partly)).answers_for(clients.s3, "DeleteObjects")
     with pytest.raises(ServiceUnavailable, match="InternalError"):
         ObjectStore(s3=clients.s3, bucket="bucket").delete_prefix("p/")
+
+
+def test_an_upload_link_may_go_through_the_nearest_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made-up")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    clients = Clients(replace(SETTINGS, stage="prod", aws_endpoint_url=""))
+    store = ObjectStore(s3=clients.s3, bucket="bucket", uploader=clients.accelerated_s3)
+    assert "bucket.s3-accelerate.amazonaws.com" in store.upload_url("uploads/x", expires_in=60)
+    form = store.upload_form("uploads/x", content_type=None, max_bytes=10, expires_in=60)
+    assert form.url == "https://bucket.s3-accelerate.amazonaws.com/"
+    link = store.download_url("uploads/x", content_type="image/png", expires_in=60)
+    assert "accelerate" not in link

@@ -660,6 +660,13 @@ def test_a_key_changes_with_the_settings_that_change_the_bytes_and_with_no_other
     assert [key(fewer, chosen) for chosen in ALL] == [key(RECIPE, chosen) for chosen in ALL]
 
 
+def test_the_key_of_an_animation_is_not_that_of_its_first_frame() -> None:
+    """It becomes that where the limits of animations are lowered."""
+    still = RECIPE.key("1", "v", CopyFormat.WEBP)
+    assert RECIPE.key("1", "v", CopyFormat.WEBP, animated=False) == still
+    assert RECIPE.key("1", "v", CopyFormat.WEBP, animated=True) != still
+
+
 def test_a_key_changes_with_the_encoder_that_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {chosen: key(RECIPE, chosen) for chosen in ALL}
     newer = {chosen: f"{name}.1" for chosen, name in formats._ENCODERS.items()}

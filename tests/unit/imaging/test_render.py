@@ -5,13 +5,17 @@ import numpy.typing as npt
 import pytest
 from PIL import Image as Pillow
 
-from chalicelib.imaging.render import ModelInputShape, model_input, to_ppm
+from chalicelib.imaging.render import model_input, to_ppm
+from chalicelib.models import ModelInputShape
 from tests import images
 
 SHAPE = ModelInputShape(width=128, height=128, shortest_edge=128, filter="bilinear")
 CROPPED = ModelInputShape(width=112, height=112, shortest_edge=128, filter="bicubic")
 WIDE = ModelInputShape(width=96, height=64, shortest_edge=96, filter="lanczos")
 FILTERS = {
+    "nearest": Pillow.Resampling.NEAREST,
+    "box": Pillow.Resampling.BOX,
+    "hamming": Pillow.Resampling.HAMMING,
     "bilinear": Pillow.Resampling.BILINEAR,
     "bicubic": Pillow.Resampling.BICUBIC,
     "lanczos": Pillow.Resampling.LANCZOS,
@@ -109,13 +113,55 @@ def test_left_stays_left_and_top_stays_top() -> None:
 
 @pytest.mark.parametrize("name", sorted(FILTERS))
 def test_each_filter_is_the_one_that_it_says(
-    name: Literal["bilinear", "bicubic", "lanczos"],
+    name: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
 ) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (200, 200, 3), np.uint8)
     picture = Pillow.fromarray(noise)
     shape = ModelInputShape(width=128, height=128, shortest_edge=128, filter=name)
     expected = picture.resize((128, 128), FILTERS[name])
     assert model_input(picture, shape).tobytes() == expected.tobytes()
+
+
+def test_a_stretched_picture_is_kept_whole_whatever_its_shape() -> None:
+    shape = ModelInputShape(width=96, height=64, filter="bilinear", rule="stretch")
+    picture = smooth(500, 100)
+    assert model_input(picture, shape).size == (96, 64)
+    expected = picture.resize((96, 64), Pillow.Resampling.BILINEAR)
+    assert np.abs(values(model_input(picture, shape)) - values(expected)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [((200, 100), (0, 16, 64, 48)), ((100, 200), (16, 0, 48, 64)), ((30, 30), (0, 0, 64, 64))],
+)
+def test_a_letterboxed_picture_is_kept_whole_in_its_shape_on_the_ground(
+    size: tuple[int, int], box: tuple[int, int, int, int]
+) -> None:
+    shape = ModelInputShape(
+        width=64, height=64, filter="bilinear", rule="letterbox", fill=images.GREEN
+    )
+    result = model_input(Pillow.new("RGB", size, images.RED), shape)
+    expected = Pillow.new("RGB", (64, 64), images.GREEN)
+    expected.paste(images.RED, box)
+    assert result.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("rule", ["stretch", "letterbox"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 30_000), (30_000, 1), (3, 2)])
+def test_any_shape_of_picture_fits_by_any_rule(
+    size: tuple[int, int], rule: Literal["stretch", "letterbox"]
+) -> None:
+    shape = ModelInputShape(width=31, height=17, filter="bicubic", rule=rule, fill=images.BLUE)
+    result = model_input(Pillow.new("RGB", size, images.BLUE), shape)
+    assert (result.mode, result.size) == ("RGB", (31, 17))
+    assert (values(result) == images.BLUE).all()
+
+
+def test_a_decode_is_as_large_as_the_more_enlarged_side_of_a_stretched_picture_needs() -> None:
+    stretch = ModelInputShape(width=100, height=50, filter="bilinear", rule="stretch")
+    letterbox = ModelInputShape(width=100, height=50, filter="bilinear", rule="letterbox")
+    assert stretch.scale(1000, 100) == 0.5
+    assert letterbox.scale(1000, 100) == 0.1
 
 
 def test_a_ppm_is_its_header_and_the_raw_pixels() -> None:

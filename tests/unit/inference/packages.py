@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chalicelib.inference.package import ModelPackage
-
-COMMITTED = ModelPackage.installed("darkroom_model").folder
+COMMITTED = Path(__file__).resolve().parents[3] / "vendor" / "darkroom_model"
 FILES = ("model.json", "labels.txt", "model.onnx")
 
 

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +7,15 @@ from PIL import Image as Pillow
 
 from chalicelib.errors import ModelError, ModelInputMismatch
 from chalicelib.imaging.render import to_ppm
-from chalicelib.inference.classifier import TOP_CLASSES, Classifier, softmax
+from chalicelib.inference.classifier import TOP_CLASSES, Classifier, Classifiers
+from chalicelib.inference.description import known
+from chalicelib.inference.graph import softmax, tensor_of
 from chalicelib.inference.package import ModelPackage
 from tests.unit.inference import packages
 
 PACKAGE = ModelPackage.installed("darkroom_model")
 SIDE = 128
+RULE = known(PACKAGE.description.normalise, "normalise")
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +42,11 @@ def ppm(seed: int = 1, *, side: int = SIDE) -> bytes:
 
 def logits_of(seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """By onnxruntime alone, normalised by the formula as the description states it."""
-    rule = PACKAGE.description.normalise
+    rule = RULE
     image = (pixels(seed) * rule.scale - np.array(rule.mean)) / np.array(rule.std)
     tensor = image.transpose(2, 0, 1)[np.newaxis].astype(np.float32)
-    session = ort.InferenceSession(PACKAGE.graph, providers=["CPUExecutionProvider"])
-    (output,) = session.run(None, {PACKAGE.description.input.name: tensor})
+    session = ort.InferenceSession(PACKAGE.graph(), providers=["CPUExecutionProvider"])
+    (output,) = session.run(None, {"image": tensor})
     return np.asarray(output, np.float64).reshape(-1)
 
 
@@ -105,15 +107,9 @@ def test_a_higher_temperature_makes_the_model_less_sure(folder: Path) -> None:
     assert confidences[0] > confidences[-1]
 
 
-def test_a_graph_that_ends_in_a_softmax_gets_no_second_one(folder: Path) -> None:
-    packages.describe(folder, {"output.softmax": True})
-    prediction = Classifier(package=ModelPackage.load(folder), threads=1).predict(ppm(4))
-    assert prediction.probabilities == pytest.approx(np.sort(logits_of(4))[::-1][:5], abs=1e-3)
-
-
 def test_the_tensor_is_the_plain_formula_channel_by_channel(classifier: Classifier) -> None:
-    rule = PACKAGE.description.normalise
-    tensor = classifier._tensor(ppm(3))
+    rule = RULE
+    tensor = tensor_of(pixels(3)[np.newaxis], classifier.graph)
     assert tensor.shape == (1, 3, SIDE, SIDE)
     assert tensor.dtype == np.float32
     source = pixels(3)
@@ -173,15 +169,6 @@ def test_labels_of_another_number_than_the_classes_are_a_model_error(
         Classifier(package=ModelPackage.load(folder), threads=1).predict(ppm())
 
 
-def test_a_graph_that_does_not_tell_its_classes_beforehand_is_checked_when_it_ran() -> None:
-    # The session is there already, so only the scores themselves can tell.
-    fewer = Classifier(package=PACKAGE, threads=1)
-    fewer.predict(ppm())
-    object.__setattr__(fewer, "package", replace(PACKAGE, labels=PACKAGE.labels[:-1]))
-    with pytest.raises(ModelError, match=r"labels\.txt has 31 lines.*32 classes"):
-        fewer.predict(ppm())
-
-
 @pytest.mark.parametrize(("field", "there"), [("input.name", "image"), ("output.name", "logits")])
 def test_a_tensor_name_that_the_graph_lacks_is_told_with_the_ones_it_has(
     folder: Path, field: str, there: str
@@ -197,7 +184,7 @@ def test_a_size_that_the_graph_does_not_take_is_a_model_error_that_names_the_fie
     folder: Path,
 ) -> None:
     packages.describe(folder, {"input.width": 64, "input.height": 64})
-    with pytest.raises(ModelError, match=r"model\.onnx does not take what the field input"):
+    with pytest.raises(ModelError, match=r"input\.width is 64, but the graph's input has 128"):
         Classifier(package=ModelPackage.load(folder), threads=1).predict(ppm(side=64))
 
 
@@ -230,3 +217,38 @@ def test_a_softmax_of_huge_logits_does_not_overflow() -> None:
 
 def test_a_softmax_keeps_ratios() -> None:
     assert softmax(np.log(np.array([1.0, 2.0, 5.0]))) == pytest.approx([0.125, 0.25, 0.625])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 17])
+def test_a_batch_is_answered_as_each_of_its_images_alone(
+    classifier: Classifier, count: int
+) -> None:
+    inputs = [ppm(seed) for seed in range(count)]
+    together = classifier.predict_batch(inputs)
+    assert [said.classes[0] for said in together] == [
+        classifier.predict(body).classes[0] for body in inputs
+    ]
+
+
+def test_one_bad_input_of_a_batch_is_told_before_the_model_runs(classifier: Classifier) -> None:
+    with pytest.raises(ModelInputMismatch):
+        classifier.predict_batch([ppm(), b"P6"])
+    with pytest.raises(ModelInputMismatch):
+        classifier.check(b"P6")
+    classifier.check(ppm())
+
+
+def test_a_classifier_is_made_once_and_the_one_that_is_asked_least_makes_room(
+    folder: Path,
+) -> None:
+    classifiers = Classifiers(threads=1, most=2)
+
+    def package(version: str) -> ModelPackage:
+        return ModelPackage.load(packages.describe(folder, {"version": version}))
+
+    first = classifiers(package("1"))
+    second = classifiers(package("2"))
+    assert classifiers(package("1")) is first
+    classifiers(package("3"))
+    assert classifiers(package("1")) is first
+    assert classifiers(package("2")) is not second

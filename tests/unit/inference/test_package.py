@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,16 @@ from tests.unit.inference import packages
 REQUIRED = [
     "name",
     "version",
+    "resize",
+    "resize.rule",
+    "normalise.scale",
+    "normalise.mean",
+    "normalise.std",
+    "output",
+    "output.softmax",
+]
+# What the graph tells, or what has a default.
+OPTIONAL = [
     "input",
     "input.name",
     "input.layout",
@@ -17,35 +28,28 @@ REQUIRED = [
     "input.height",
     "input.channels",
     "input.dtype",
-    "resize",
-    "resize.rule",
-    "resize.shortest_edge",
     "resize.filter",
-    "normalise",
-    "normalise.scale",
-    "normalise.mean",
-    "normalise.std",
-    "output",
     "output.name",
-    "output.softmax",
+    "output.temperature",
+    "sha256",
 ]
 WRONG: list[tuple[str, object]] = [
     ("name", 7),
     ("version", 1.0),
     ("input", []),
     ("input.name", None),
-    ("input.layout", "NHWC"),
+    ("input.layout", "CHW"),
     ("input.width", 0),
     ("input.width", -128),
     ("input.width", 4097),
     ("input.width", 128.5),
     ("input.width", "128"),
     ("input.height", 0),
-    ("input.channels", "BGR"),
-    ("input.dtype", "float16"),
-    ("resize.rule", "stretch"),
+    ("input.channels", "GRB"),
+    ("input.dtype", "int8"),
+    ("resize.rule", "squeeze"),
     ("resize.shortest_edge", 0),
-    ("resize.filter", "nearest"),
+    ("resize.filter", "sinc"),
     ("normalise", None),
     ("normalise.scale", "1/255"),
     ("normalise.scale", 0),
@@ -74,15 +78,16 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_committed_package_loads() -> None:
     package = ModelPackage.installed("darkroom_model")
-    assert package.description.input.width == 128
-    assert package.description.resize.shortest_edge >= package.description.input.height
+    shape = package.description.input_shape()
+    assert (shape.width, shape.height, shape.rule) == (128, 128, "shortest_edge")
+    assert shape.shortest_edge >= shape.height
     assert package.description.output.softmax is False
     assert len(package.labels) == 32
     assert len(set(package.labels)) == 32
 
 
 def test_the_graph_is_the_file_that_the_description_names() -> None:
-    graph = ModelPackage.installed("darkroom_model").graph
+    graph = ModelPackage.installed("darkroom_model").graph()
     assert graph == (packages.COMMITTED / "model.onnx").read_bytes()
 
 
@@ -104,11 +109,28 @@ def test_a_wrong_field_is_named_with_its_file(folder: Path, field: str, value: o
     assert f"$.{field}" in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["sha256", "output.temperature"])
-def test_what_has_a_default_may_be_missing(folder: Path, field: str) -> None:
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_what_the_graph_tells_or_has_a_default_may_be_missing(folder: Path, field: str) -> None:
     description = ModelPackage.load(packages.describe(folder, {field: ...})).description
-    assert description.sha256 is None or field != "sha256"
-    assert description.output.temperature == 1 or field != "output.temperature"
+    assert description.output.temperature == (1 if field == "output.temperature" else 0.71)
+    assert description.input.channels == "RGB"
+    assert description.resize.filter == "bilinear"
+
+
+@pytest.mark.parametrize("field", ["normalise", "resize.shortest_edge"])
+def test_what_only_some_descriptions_need_is_named_by_its_whole_path(
+    folder: Path, field: str
+) -> None:
+    packages.describe(folder, {field: ...})
+    with pytest.raises(ModelError, match=re.escape(field)):
+        ModelPackage.load(folder)
+
+
+@pytest.mark.parametrize("field", ["colour", "input.colour", "resize.colour", "output.colour"])
+def test_a_field_that_there_is_not_is_refused(folder: Path, field: str) -> None:
+    packages.describe(folder, {field: "red"})
+    with pytest.raises(ModelError, match="unknown field `colour`"):
+        ModelPackage.load(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00", "name: darkroom"])
@@ -135,7 +157,7 @@ def test_a_missing_graph_is_named_once_it_is_needed(folder: Path) -> None:
     (folder / "model.onnx").unlink()
     package = ModelPackage.load(folder)
     with pytest.raises(ModelError, match=r"has no file model\.onnx"):
-        _ = package.graph
+        package.graph()
 
 
 def test_a_graph_that_was_exchanged_is_noticed(folder: Path) -> None:
@@ -143,13 +165,13 @@ def test_a_graph_that_was_exchanged_is_noticed(folder: Path) -> None:
         graph.write(b"\0")
     package = ModelPackage.load(folder)
     with pytest.raises(ModelError, match=r"field sha256 of .*model\.json"):
-        _ = package.graph
+        package.graph()
 
 
 def test_without_a_checksum_any_graph_is_taken(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"anything")
     packages.describe(folder, {"sha256": ...})
-    assert ModelPackage.load(folder).graph == b"anything"
+    assert ModelPackage.load(folder).graph() == b"anything"
 
 
 @pytest.mark.parametrize("text", ["", "\n", "cat\n\ndog\n", "cat\n  \n"])

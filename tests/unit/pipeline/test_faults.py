@@ -56,7 +56,7 @@ def assert_completed_once(world: World) -> None:
     assert row.prediction == PREDICTION
     assert (row.original.width, row.original.content_type) == (40, "image/jpeg")
     assert row.original.sha256 == hashlib.sha256(PHOTO).hexdigest()
-    assert list(world.results) == [results_key(row.image_id, row.generation or "")]
+    assert list(world.results) == [results_key(row.image_id, row.generation or "", "test@1")]
     assert_converted(world, row)
     assert_queues_empty(world)
     world.assert_statuses_never_went_back()

@@ -8,11 +8,13 @@ import pytest
 
 from chalicelib import messages
 from chalicelib.batch import BatchFailed
+from chalicelib.container import Container
 from chalicelib.flags import Flags
 from chalicelib.parcels import Parcel, ParcelStatus, change_id
 from chalicelib.pipeline.notify import Notify
 from tests.fakes import Phase, unavailable
 from tests.unit.mail_world import MESSAGE, NOW, PARCEL, MailWorld, record_of
+from tests.unit.test_settings import REQUIRED
 
 HOUR_MS = 3_600_000
 
@@ -149,3 +151,10 @@ def test_an_empty_event_is_done_with(world: MailWorld) -> None:
     world.notify({})
     world.notify({"Records": []})
     assert world.trail.calls == []
+
+
+def test_a_process_without_a_sender_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    container = Container(environ={**REQUIRED, "STAGE": "local", "MAIL_FROM": ""})
+    for _ in range(2):
+        container.notify({"Records": [record_of(PARCEL)]})
+    assert caplog.text.count("MAIL_FROM is not set") == 1

@@ -166,6 +166,11 @@ def test_an_animation_tells_how_many_frames_its_copy_has(world: World) -> None:
     row = convert(world, preprocessed(world, images.animation("GIF")))
     assert row.original.frames == 2
     assert (row.formats["webp"].frames, row.formats["png"].frames) == (2, None)
+    world.optimise = replace(world.optimise, limits=replace(world.optimise.limits, max_frames=1))
+    still = convert(world, preprocessed(world, images.animation("GIF")))
+    assert still.formats["webp"].frames is None
+    keys = {copy.key.rpartition("/")[2] for copy in (row.formats["webp"], still.formats["webp"])}
+    assert len(keys) == 2
 
 
 # --- What is at fault itself ----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from chalicelib.images import ConversionStatus, Image, Output, Status, model_inp
 from chalicelib.messages import ImageMessage
 from chalicelib.pipeline.bury import WORKER_LOST
 from tests.fakes import Tombstone, unavailable
-from tests.unit.pipeline.world import PHOTO, RENDITIONS, World, first_message, photo
+from tests.unit.pipeline.world import DEPLOYED, PHOTO, RENDITIONS, World, first_message, photo
 
 
 def queued(
@@ -30,7 +30,8 @@ def test_a_photo_becomes_a_model_input_and_a_message(world: World) -> None:
     message = first_message(image)
     world.preprocess(message)
     row = world.row(image.image_id)
-    key = model_input_key(image.image_id, image.generation or "")
+    recipe = DEPLOYED.description.input_shape().fingerprint
+    key = model_input_key(image.image_id, image.generation or "", recipe)
     assert row.status is Status.PREPROCESSED
     assert row.model_input_key == key
     assert world.uploads.objects[key].startswith(b"P6\n8 8\n255\n")
@@ -43,6 +44,20 @@ def test_a_photo_becomes_a_model_input_and_a_message(world: World) -> None:
     assert sent == replace(message, queued_at_ms=sent.queued_at_ms)
 
 
+@pytest.mark.parametrize("body", [PHOTO, photo(kind="PNG"), photo(size=(1, 1))])
+def test_an_image_that_nothing_here_is_made_of_is_checked_all_the_same(
+    world: World, body: bytes
+) -> None:
+    image = queued(world, body, outputs=(Output.FORMATS,))
+    world.preprocess(first_message(image))
+    row = world.row(image.image_id)
+    assert (row.status, row.model_input_key, row.prediction) == (Status.COMPLETED, None, None)
+    assert world.inference_queue.sent == []
+    spoilt = queued(world, body[: len(body) // 2], outputs=(Output.FORMATS,))
+    world.preprocess(first_message(spoilt))
+    assert world.row(spoilt.image_id).status is Status.PREPROCESSING_FAILED
+
+
 def test_the_object_comes_first_then_the_message_then_the_row(world: World) -> None:
     image = queued(world)
     world.trail.calls.clear()
@@ -51,8 +66,8 @@ def test_the_object_comes_first_then_the_message_then_the_row(world: World) -> N
         "images.start",
         "uploads.get",
         "renditions.put",
-        "conversion.send",
         "uploads.put",
+        "conversion.send",
         "images.describe",
         "inference.send",
         "images.finish",

@@ -3,10 +3,11 @@
 import io
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote_plus
 
+import msgspec
 from PIL import Image as Pillow
 
 from chalicelib import messages
@@ -29,15 +30,18 @@ from chalicelib.images import (
 from chalicelib.imaging import renditions
 from chalicelib.imaging.formats import CopyFormat, Recipe
 from chalicelib.imaging.limits import Limits
-from chalicelib.imaging.render import ModelInputShape
 from chalicelib.inference.classifier import Classifier
+from chalicelib.inference.package import ModelPackage
 from chalicelib.messages import ImageMessage
+from chalicelib.models import DEFAULT, ModelChoice, model_key
 from chalicelib.pipeline.backfill import Backfill
 from chalicelib.pipeline.bury import Bury
 from chalicelib.pipeline.infer import Infer
 from chalicelib.pipeline.ingest import Ingest
+from chalicelib.pipeline.models import Models
 from chalicelib.pipeline.optimise import Optimise
 from chalicelib.pipeline.preprocess import Preprocess
+from chalicelib.pipeline.shadow import Shadow
 from chalicelib.settings import Settings
 from tests.fakes import (
     Crash,
@@ -47,6 +51,7 @@ from tests.fakes import (
     FakeObjectStore,
     FakeQueue,
     FakeSecret,
+    FakeWatchedParameter,
     Trail,
 )
 
@@ -60,7 +65,11 @@ RECIPE = Recipe(
     keep_rights=False,
 )
 PREDICTION = Prediction(
-    classes=("ship", "truck"), probabilities=(0.7, 0.2), model_name="test", model_version="1"
+    classes=("ship", "truck"),
+    probabilities=(0.7, 0.2),
+    model_name="test",
+    model_version="1",
+    model_sha256="0" * 64,
 )
 SETTINGS = Settings(
     stage="test",
@@ -93,18 +102,57 @@ def photo(colour: str = "teal", *, size: tuple[int, int] = (40, 30), kind: str =
 PHOTO = photo()
 
 
-class FakeClassifier(Classifier):
-    """Says the same of every picture of the right size; ``seen`` holds what it was shown."""
+def model_json(reference: str, *, side: int = 8) -> bytes:
+    """A description of a model that takes squares of this many pixels."""
+    name, _, version = reference.partition("@")
+    return msgspec.json.encode(
+        {
+            "name": name,
+            "version": version,
+            "input": {"width": side, "height": side},
+            "resize": {"rule": "shortest_edge", "shortest_edge": side + 1},
+            "output": {"softmax": True},
+        }
+    )
 
-    def __init__(self, side: int = 8) -> None:
+
+def package_of(reference: str, *, side: int = 8) -> ModelPackage:
+    """A package without a graph, for a `FakeClassifier`."""
+    files = {"model.json": model_json(reference, side=side), "labels.txt": b"ship\ntruck\n"}
+    return ModelPackage.open(reference, files.__getitem__)
+
+
+# What the world's deployment carries.
+DEPLOYED = package_of("test@1")
+
+
+class FakeClassifier(Classifier):
+    """Says the same of every picture of the right size; ``seen`` holds what it was shown.
+
+    ``fault`` is raised instead; ``batches`` tells how many went through at once.
+    """
+
+    def __init__(
+        self, side: int = 8, *, prediction: Prediction = PREDICTION, fault: Exception | None = None
+    ) -> None:
         self.seen: list[bytes] = []
+        self.batches: list[int] = []
+        self.fault = fault
+        self.prediction = prediction
         self._header = f"P6\n{side} {side}\n255\n".encode()
 
-    def predict(self, ppm: bytes) -> Prediction:
+    def check(self, ppm: bytes) -> None:
         if not ppm.startswith(self._header):
             raise ModelInputMismatch("The prepared image is of another size.")
-        self.seen.append(ppm)
-        return PREDICTION
+
+    def predict_batch(self, ppms: Sequence[bytes]) -> list[Prediction]:
+        if self.fault is not None:
+            raise self.fault
+        for ppm in ppms:
+            self.check(ppm)
+        self.seen += ppms
+        self.batches.append(len(ppms))
+        return [self.prediction] * len(ppms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +200,11 @@ class World:
         self.claims = FakeIdempotencyTable(self.trail)
         self.classifier = FakeClassifier()
         limits = Limits(max_bytes=max_bytes, max_pixels=10_000, max_side=1000)
+        self.classifiers = {"test@1": self.classifier}
+        self.choice = FakeWatchedParameter(ModelChoice())
+        self.models = Models(
+            deployed={DEFAULT: lambda: DEPLOYED}, uploads=self.uploads, choice=self.choice
+        )
         self.ingest = Ingest(
             images=self.images,
             uploads=self.uploads,
@@ -164,14 +217,21 @@ class World:
             inference_queue=self.inference_queue,
             conversion_queue=self.conversion_queue,
             limits=limits,
-            shape=ModelInputShape(width=8, height=8, shortest_edge=9, filter="bilinear"),
+            models=self.models,
             table=RENDITIONS,
         )
         self.infer = Infer(
             images=self.images,
             uploads=self.uploads,
             renditions=self.renditions,
-            classifier=self.classifier,
+            preprocessing_queue=self.preprocessing_queue,
+            models=self.models,
+            classifier_of=self.classifier_of,
+            shadow=Shadow(
+                uploads=self.uploads, models=self.models, classifier_of=self.classifier_of
+            ),
+            # One after the other, so that a call's number is always that of the same call.
+            lanes=1,
         )
         self.optimise = Optimise(
             conversions=self.conversions,
@@ -196,6 +256,7 @@ class World:
             renditions=self.renditions,
             queue_of=self.queue_of,
             conversion_queue=self.conversion_queue,
+            is_model=self.models.has,
             view=ImageView(renditions=self.renditions, link_seconds=60),
             cursors=Cursors(secret=FakeSecret().value),
             idempotency=Idempotency(table=self.claims, new_id=new_image_id),
@@ -216,6 +277,24 @@ class World:
         """The copies at full size, by their keys."""
         objects = self.renditions.objects
         return {key: body for key, body in objects.items() if key.startswith("formats/")}
+
+    def classifier_of(self, package: ModelPackage) -> FakeClassifier:
+        """The classifier that stands for a package's."""
+        return self.classifiers[package.description.reference]
+
+    def publish(self, reference: str, *, side: int = 8, says: str = "ship") -> FakeClassifier:
+        """Put a model into the bucket; the classifier that stands for it."""
+        name, _, version = reference.partition("@")
+        self.store(model_key(reference, "model.json"), model_json(reference, side=side))
+        self.store(model_key(reference, "labels.txt"), b"ship\ntruck\n")
+        classifier = FakeClassifier(
+            side,
+            prediction=replace(
+                PREDICTION, classes=(says, "other"), model_name=name, model_version=version
+            ),
+        )
+        self.classifiers[reference] = classifier
+        return classifier
 
     @property
     def results(self) -> dict[str, bytes]:

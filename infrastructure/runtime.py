@@ -1,0 +1,311 @@
+"""Start every handler as Lambda does: ``python -m infrastructure.runtime CLIENT FOLDER``.
+
+Runs the zips of the package in FOLDER with AWS's own runtime client, one event a handler, and
+nothing else installed: CLIENT is a folder with what Lambda itself has, awslambdaric and boto3. No
+AWS answers, so that a handler has done all it can when it asks for the first thing there; what it
+then says has to be of our own making.
+"""
+
+import argparse
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from chalicelib.images import new_image_id
+from chalicelib.messages import ImageMessage, NotificationMessage, encode
+from chalicelib.parcels import Location, ParcelStatus
+from infrastructure.template import config
+
+_SECONDS = 90
+_AT_ONCE = 5
+# How a handler ends where AWS does not answer. Anything else is the package's own fault.
+EXPECTED = frozenset({"", "BatchFailed", "ServiceUnavailable", "CheckFailed", "ExceptionGroup"})
+# A batch says what failed in its log, and not in its error.
+_MISSING = ("ModuleNotFoundError", "ImportError", "cannot open shared object", "SettingsError")
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What became of an event: the answer, or the type of what was raised; and what was said."""
+
+    answer: Any = None
+    error: str = ""
+    output: str = ""
+
+
+@dataclass(kw_only=True)
+class _Service:
+    """The runtime's API for one event: hands it out, takes what comes back."""
+
+    event: Mapping[str, Any]
+    outcome: Outcome = field(default_factory=Outcome)
+    ended: threading.Event = field(default_factory=threading.Event)
+    waiting: "queue.Queue[None]" = field(default_factory=queue.Queue)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Four routes: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, service: _Service, *arguments: Any) -> None:
+        self.service = service
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        self.service.waiting.get()
+        self._answer(
+            200,
+            json.dumps(self.service.event).encode(),
+            {
+                "Lambda-Runtime-Aws-Request-Id": "11111111-2222-4333-8444-555555555555",
+                "Lambda-Runtime-Deadline-Ms": "4102444800000",
+                "Lambda-Runtime-Invoked-Function-Arn": (
+                    "arn:aws:lambda:us-east-1:000000000000:function:x"
+                ),
+                "Content-Type": "application/json",
+            },
+        )
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        said = json.loads(body or b"null")
+        if self.path.endswith("/response"):
+            self.service.outcome.answer = said
+        else:
+            self.service.outcome.error = said["errorType"]
+        self._answer(202, b"", {})
+        self.service.ended.set()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A runtime that was ended while it waited for its next event."""
+
+
+@contextmanager
+def unpacked(folder: Path) -> Iterator[Path]:
+    """The zips of a package where Lambda would put them; yields the folder above ``task``."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-runtime-") as temporary:
+        place = Path(temporary)
+        for name, target in (("deployment.zip", "task"), ("layer-deployment.zip", "opt")):
+            with zipfile.ZipFile(folder / name) as zip_:
+                zip_.extractall(place / target)
+        yield place
+
+
+def invoke(place: Path, client: Path, handler: str, event: Mapping[str, Any]) -> Outcome:
+    """Start a handler and give it an event."""
+    service = _Service(event=event)
+    service.waiting.put(None)
+    server = _Server(("127.0.0.1", 0), partial(_Handler, service))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    layers = [str(path) for path in place.glob("opt/python/lib/*/site-packages")]
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            # -S: nothing of the environment that this runs in; -P: nor of the folder.
+            [sys.executable, "-S", "-P", "-m", "awslambdaric", handler],
+            cwd=place / "task",
+            env={
+                **_environ(),
+                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}",
+                "_HANDLER": handler,
+                "LAMBDA_TASK_ROOT": str(place / "task"),
+                "PYTHONPATH": os.pathsep.join([str(place / "task"), *layers, str(client)]),
+            },
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            waited = 0.0
+            while not service.ended.wait(0.2) and process.poll() is None and waited < _SECONDS:
+                waited += 0.2
+        finally:
+            process.kill()
+            process.wait()
+            server.shutdown()
+        said.seek(0)
+        service.outcome.output = said.read()
+    if not service.ended.is_set():
+        service.outcome.error = "did not start"
+    return service.outcome
+
+
+def _environ() -> dict[str, str]:
+    """What a function's environment holds: that of prod, and an AWS that does not answer."""
+    return {
+        **config()["stages"]["prod"]["environment_variables"],
+        "UPLOADS_BUCKET": "darkroom-prod-uploads-000000000000",
+        "RENDITIONS_BUCKET": "darkroom-prod-renditions-000000000000",
+        "MAIL_FROM": "parcels@example.com",
+        "MAIL_CONFIGURATION_SET": "darkroom-prod-mail",
+        "PUBLIC_URL": "https://api.example.com",
+        "PATH": "/usr/bin:/bin",
+        "AWS_LAMBDA_FUNCTION_NAME": "darkroom-prod",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        # Nothing listens on the port for discarding.
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+
+def events() -> dict[str, dict[str, Any]]:
+    """One event for every handler of the app."""
+    image = encode(
+        ImageMessage(image_id=new_image_id(), generation="v1", attempt=1, queued_at_ms=1)
+    )
+    mail = encode(
+        NotificationMessage(
+            tracking_id="PX-1",
+            change_seq=1,
+            status=ParcelStatus.DELIVERED,
+            location=Location(lat=Decimal("1.5"), lng=Decimal("2.5")),
+            occurred_at=1,
+            email="you@example.com",
+            queued_at_ms=1,
+        )
+    )
+    images = ("preprocess", "infer", "optimise", "bury_ingest", "bury_preprocessing")
+    return {
+        "app": _http(f"/images/{new_image_id()}", "/images/{image_id}"),
+        "ingest": {"Records": [_s3("uploads/x.jpg")]},
+        **{name: _sqs(image) for name in (*images, "bury_inference", "bury_conversion")},
+        **{name: _sqs(mail) for name in ("mail", "bury_notification")},
+        "feedback": _sqs(_BOUNCE),
+        "bury_feedback": _sqs("{}"),
+        "notify": {"Records": []},
+        "check": {
+            "version": "0",
+            "account": "000000000000",
+            "region": "us-east-1",
+            "detail": {},
+            "detail-type": "Scheduled Event",
+            "source": "aws.events",
+            "time": "2026-11-21T10:00:00Z",
+            "id": "1",
+            "resources": ["arn:aws:events:us-east-1:000000000000:rule/check"],
+        },
+    }
+
+
+def problems_of(place: Path, client: Path) -> list[str]:
+    """What keeps handlers from starting; a sentence for each."""
+    said = []
+    listed = events()
+    # Most of their time they wait for an AWS that does not answer.
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        outcomes = pool.map(lambda name: invoke(place, client, f"app.{name}", listed[name]), listed)
+    for name, outcome in zip(listed, outcomes, strict=True):
+        missing = next((word for word in _MISSING if word in outcome.output), None)
+        if missing or outcome.error not in EXPECTED:
+            lines = [line for line in outcome.output.splitlines() if missing and missing in line]
+            what = (lines or outcome.output.splitlines() or ["nothing"])[-1]
+            said.append(f"{name} does not start ({outcome.error or missing}): {what[:500]}")
+    return said
+
+
+_BOUNCE = json.dumps(
+    {
+        "eventType": "Bounce",
+        "mail": {"messageId": "1", "destination": ["you@example.com"]},
+        "bounce": {
+            "bounceType": "Permanent",
+            "bouncedRecipients": [{"emailAddress": "you@example.com"}],
+        },
+    }
+)
+
+
+def _http(path: str, route: str) -> dict[str, Any]:
+    return {
+        "resource": route,
+        "path": path,
+        "httpMethod": "GET",
+        "headers": {"Host": "example.com"},
+        "multiValueHeaders": {},
+        "queryStringParameters": None,
+        "multiValueQueryStringParameters": None,
+        "pathParameters": {"image_id": path.rpartition("/")[2]},
+        "stageVariables": None,
+        "requestContext": {"httpMethod": "GET", "resourcePath": route, "identity": {}},
+        "body": None,
+        "isBase64Encoded": False,
+    }
+
+
+def _s3(key: str) -> dict[str, Any]:
+    return {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {
+            "bucket": {"name": "darkroom-prod-uploads-000000000000"},
+            "object": {"key": key, "size": 10, "eTag": "0", "versionId": "v1", "sequencer": "00"},
+        },
+    }
+
+
+def _sqs(body: str) -> dict[str, Any]:
+    return {
+        "Records": [
+            {
+                "messageId": "1",
+                "receiptHandle": "1",
+                "body": body,
+                "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1795000000000"},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:queue",
+                "awsRegion": "us-east-1",
+            }
+        ]
+    }
+
+
+def main() -> int:
+    """The command line; exit code 1 where a handler does not start."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("client", type=Path)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    with unpacked(arguments.folder) as place:
+        problems = problems_of(place, arguments.client.resolve())
+    for problem in problems:
+        print(f"Error: {problem}", file=sys.stderr)
+    if not problems:
+        print(f"All {len(events())} handlers start from the zips alone.")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
