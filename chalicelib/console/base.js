@@ -152,6 +152,7 @@ async function poll(look, signal, { first = 600, most = 10000 } = {}) {
     } catch (error) {
       if (signal.aborted) return;
       if (error.status === 404) throw error;
+      if (!main.querySelector("[role=alert]")) toast(error.message);
       wait = Math.min(most, wait * 2);
       after = (error.after ?? 0) * 1000;
     }

@@ -31,7 +31,7 @@ function updateLine(update) {
   const { lat, lng } = update.location;
   return h("li", { "data-key": update.timestamp },
     h("div.row", pill(update.status), h("span.soft.small", moment(update.occurred_at))),
-    h("p.small.num", `${lat}, ${lng}`, update.distance_m !== undefined && h("span.soft", ` · ${update.distance_m < 1000 ? `${Math.round(update.distance_m)} m` : `${number.format(Math.round(update.distance_m / 1000))} km`} and ${span(Math.round(update.seconds_since_last_update * 1000))} after the one before`)),
+    h("p.small", `${lat}, ${lng}`, update.distance_m !== undefined && h("span.soft", ` · ${update.distance_m < 1000 ? `${Math.round(update.distance_m)} m` : `${number.format(Math.round(update.distance_m / 1000))} km`} and ${span(Math.round(update.seconds_since_last_update * 1000))} after the one before`)),
     update.metadata && h("p.small.soft", Object.entries(update.metadata).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ")),
     update.image_id && h("p", h("a.row.small", { href: `#/images/${update.image_id}` }, update.image && thumb({ ...update.image, renditions: { thumb: update.image.thumb } }), update.image?.top_prediction ? `Photo: ${update.image.top_prediction}` : update.image ? "Photo" : "A photo that was deleted")));
 }

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect, sync_playwright
 
 from tests.conftest import Deployed
 
@@ -58,10 +58,10 @@ class Window:
         """Go to a place of the console, for instance ``#/health``."""
         self.page.goto(f"{self.url}{place}")
 
-    def send(self, *files: tuple[str, bytes]) -> None:
-        """Choose files for the upload."""
-        payloads: Any = [
-            {"name": name, "mimeType": f"image/{name.rpartition('.')[2]}", "buffer": body}
+    def send(self, *files: tuple[str, bytes], kind: str = "image") -> None:
+        """Choose files for the upload; their type is made of ``kind`` and the name's suffix."""
+        payloads = [
+            FilePayload(name=name, mimeType=f"{kind}/{name.rpartition('.')[2]}", buffer=body)
             for name, body in files
         ]
         self.page.set_input_files("#files", payloads)

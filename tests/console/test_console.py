@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from playwright.sync_api import FilePayload, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from chalicelib import console
 from tests.conftest import Deployed
@@ -84,11 +84,12 @@ def test_five_photos_are_sent_and_followed_and_one_that_is_broken_is_retried_and
         if image["original"].get("filename") == "broken.jpeg"
     )
     broken.get_by_role("button", name="Retry broken.jpeg").click()
-    eventually(
-        lambda: deployed.api.get(f"/images/{listed['image_id']}").json()["attempts"] == 2,
-        seconds=30,
-        what="the retry is an attempt of its own",
-    )
+
+    def failed_again() -> bool:
+        image = deployed.api.get(f"/images/{listed['image_id']}").json()
+        return (image["attempts"], image["status"]) == (2, "preprocessing_failed")
+
+    eventually(failed_again, seconds=90, what="the retry is an attempt of its own, and fails")
     expect(page.locator(SENT_FIRST)).to_contain_text("5 finished")
     expect(broken.locator(".why")).to_contain_text("image_truncated")
     row = page.locator(f'[data-image="{listed["image_id"]}"]')
@@ -104,12 +105,7 @@ def test_five_photos_are_sent_and_followed_and_one_that_is_broken_is_retried_and
 
 
 def test_a_file_that_is_no_image_is_sent_and_told_why_it_failed(window: Window) -> None:
-    notes: FilePayload = {
-        "name": "notes.txt",
-        "mimeType": "text/plain",
-        "buffer": b"no picture at all",
-    }
-    window.page.set_input_files("#files", notes)
+    window.send(("notes.txt", b"no picture at all"), kind="text")
     line = upload_of(window.page, "notes.txt")
     expect(line.locator(".why")).to_contain_text("unsupported_media_type")
 
@@ -320,10 +316,17 @@ def test_the_keyboard_alone_reaches_everything(window: Window) -> None:
     assert page.title() == "Health · Darkroom"
 
 
-@pytest.mark.parametrize("place", ["", "#/parcels", "#/health", "#/images/IMAGE", "docs"])
+@pytest.mark.parametrize("place", ["", "#/parcels/PX-phone", "#/health", "#/images/IMAGE", "docs"])
 def test_a_phone_shows_everything_without_scrolling_sideways(
-    opens: Opens, completed: dict[str, Any], place: str
+    opens: Opens, completed: dict[str, Any], deployed: Deployed, place: str
 ) -> None:
+    for lat in (48.857, -33.868):
+        update = {
+            "tracking_id": "PX-phone",
+            "status": "pending",
+            "location": {"lat": lat, "lng": 2},
+        }
+        assert deployed.api.post("/track", json=update).status_code == 200
     page = opens(place.replace("IMAGE", completed["image_id"]), viewport=PHONE, has_touch=True).page
     expect(page.locator("h1")).to_be_visible()
     page.wait_for_load_state("networkidle")
