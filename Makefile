@@ -71,6 +71,10 @@ backfill: $(VENV)/.run  ## Make a rendition of old images: RENDITION=name STAGE=
 destroy: $(VENV)/.run  ## Delete the stack of a stage, and say what stays; STAGE=dev
 	@$(PYTHON) -m operations.destroy $(STAGE)
 
+.PHONY: cost
+cost: $(VENV)/.run  ## What a million images cost, from operations/costs.yaml
+	@$(PYTHON) -m operations.cost
+
 .PHONY: train
 train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of two cores)
 	@exec $(TRAINING_VENV)/bin/python -m training.train $(ARGS)

@@ -17,7 +17,8 @@ def test_with_a_cdn_the_links_are_its_own_and_one_is_for_all_browsers() -> None:
     for copy in (*shown["renditions"].values(), *shown["formats"].values()):
         assert copy["url"].startswith(f"{CDN}/")
     names = [
-        copy.key.rpartition("/")[2] for copy in sorted(image.formats.values(), key=lambda c: c.bytes)
+        copy.key.rpartition("/")[2]
+        for copy in sorted(image.formats.values(), key=lambda c: c.bytes)
     ]
     assert shown["links"]["auto"] == (
         f"{CDN}/images/{image_id}/auto?g={image.generation}&c={','.join(names)}"
