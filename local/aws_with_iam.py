@@ -6,6 +6,7 @@ a role in the file that ``IAM_DECISIONS`` names: role, action, resource, whether
 
 import json
 import os
+import re
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def correct_resources() -> None:
             region, account = others[-2:]
             _, address = parseaddr(json.loads(body or b"{}").get("FromEmailAddress", ""))
             return f"arn:aws:ses:{region}:{account}:identity/{address}"
-        return arn
+        # A version is chosen by a suffix of the name, which is no part of the parameter's ARN.
+        return re.sub(r"(:parameter/[^:]+):\d+$", r"\1", arn) if service == "ssm" else arn
 
     iam_actions.extract_resource_arn = extract_resource_arn
 

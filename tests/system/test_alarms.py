@@ -13,17 +13,30 @@ import pytest
 from tests.polling import eventually
 from tests.system.conftest import Service
 
+TOPIC = "arn:aws:sns:us-east-1:000000000000:darkroom-local-alarms"
+
 
 @pytest.fixture
 def told(service: Service) -> Iterator[Any]:
     """Waits until the topic says that an alarm went off; what it said."""
     sqs, sns = service.deployed.aws("sqs"), service.deployed.aws("sns")
     url = sqs.create_queue(QueueName="listens-to-alarms")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
+    allowed = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": TOPIC}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     subscription = sns.subscribe(
-        TopicArn="arn:aws:sns:us-east-1:000000000000:darkroom-local-alarms",
+        TopicArn=TOPIC,
         Protocol="sqs",
-        Endpoint=arn["QueueArn"],
+        Endpoint=arn,
     )["SubscriptionArn"]
 
     def wait(alarm: str) -> dict[str, Any]:
