@@ -60,6 +60,10 @@ backfill: $(VENV)/.run  ## Make a rendition of old images: RENDITION=name STAGE=
 		--stage "$(if $(filter command line environment,$(origin STAGE)),$(STAGE),local)" \
 		--aws-port "$(AWS_PORT)" $(ARGS)
 
+.PHONY: redrive
+redrive: $(VENV)/.run  ## List dead letters, or send them back: QUEUE=name ID=message-id,...|all STAGE=local
+	@PYTHONPATH=vendor $(PYTHON) -m operations.redrive "$(QUEUE)" --id "$(ID)" $(OPERATED)
+
 .PHONY: train
 train: $(TRAINING_VENV)/.train  ## Make the default model anew (40 minutes of two cores)
 	@exec $(TRAINING_VENV)/bin/python -m training.train $(ARGS)
