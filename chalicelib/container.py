@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.errors import DarkroomError, ModelError
 from chalicelib.images import Status, new_image_id
-from chalicelib.settings import LOCAL_STAGE, Settings
+from chalicelib.settings import LOCAL_STAGE, Settings, resource_name
 
 if TYPE_CHECKING:
     from chalicelib.api.console import ConsoleApi
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chalicelib.api.reference import ReferenceApi
     from chalicelib.api.tracking import TrackingApi
     from chalicelib.api.unsubscribe import UnsubscribeApi
+    from chalicelib.aws.check_log import CheckLog
     from chalicelib.aws.clients import Clients
     from chalicelib.aws.conversion_rows import ConversionRows
     from chalicelib.aws.image_table import ImageTable
@@ -51,14 +52,19 @@ if TYPE_CHECKING:
     from chalicelib.pipeline.models import Models
     from chalicelib.pipeline.notify import Notify
     from chalicelib.pipeline.optimise import Optimise
-    from chalicelib.pipeline.preprocess import Preprocess
+    from chalicelib.pipeline.pending_uploads import PendingUploads
+    from chalicelib.pipeline.queue_levels import QueueLevels
+    from chalicelib.pipeline.stuck_images import StuckCopies, StuckImages
     from chalicelib.pipeline.stuck_parcels import StuckParcels
+    from chalicelib.retry import Retry
     from chalicelib.unsubscribe_links import UnsubscribeLinks
 
 # Longer than the API's function may run: whoever holds a claim past it is dead.
 _IDEMPOTENCY_LEASE_SECONDS = 35
 # Longer than `mail` may run, for the same reason.
 _NOTIFICATION_LEASE_SECONDS = 70
+# Of the check, after which its silence counts as a fault.
+_OVERDUE_INTERVALS = 3
 # The model that is part of every deployment.
 BUILT_IN = "darkroom_model"
 
@@ -189,12 +195,12 @@ class Container:
         )
 
     @cached_property
-    def preprocess(self) -> "Preprocess":
+    def preprocess(self) -> "Stage[ImageMessage]":
         """Makes what the model sees."""
         from chalicelib.imaging import renditions
         from chalicelib.pipeline.preprocess import Preprocess
 
-        return Preprocess(
+        preprocess = Preprocess(
             images=self.images,
             uploads=self.uploads,
             renditions=self.renditions,
@@ -204,6 +210,12 @@ class Container:
             models=self.models,
             table=renditions.installed(),
         )
+        # The settings refuse the marker outside of the local stage; so does this.
+        if not (self.settings.is_local and self.settings.poison_marker):
+            return preprocess
+        from chalicelib.pipeline.poison import Poisonable
+
+        return Poisonable(stage=preprocess, images=self.images, marker=self.settings.poison_marker)
 
     @cached_property
     def infer(self) -> "Infer":
@@ -316,8 +328,7 @@ class Container:
             images=self.images,
             uploads=self.uploads,
             renditions=self.renditions,
-            queue_of=self._queue_before,
-            conversion_queue=self.conversion_queue,
+            retries=self.retries,
             is_model=self._is_model,
             view=self._image_view,
             cursors=self._cursors,
@@ -327,7 +338,7 @@ class Container:
     @cached_property
     def health_api(self) -> "HealthApi":
         """``GET /health``."""
-        from chalicelib.api.health import HealthApi
+        from chalicelib.api.health import CheckFacts, HealthApi, QueueFacts
 
         return HealthApi(
             checks={
@@ -335,9 +346,15 @@ class Container:
                 "tracking_table": self.tracking.check,
                 "uploads_bucket": self.uploads.check,
                 "renditions_bucket": self.renditions.check,
-                "preprocessing_queue": lambda: {"waiting": self.preprocessing_queue.waiting()},
-                "inference_queue": lambda: {"waiting": self.inference_queue.waiting()},
-                "conversion_queue": lambda: {"waiting": self.conversion_queue.waiting()},
+                **{
+                    f"{name}_queue": QueueFacts(queue=queue, dead_letters=self.dead_letters[name])
+                    for name, queue in self.queues.items()
+                },
+                "check": CheckFacts(
+                    log=self._check_log,
+                    # A laptop sleeps; what ran before it did is no sign of anything.
+                    overdue_after=None if self.settings.is_local else _OVERDUE_INTERVALS,
+                ),
             }
         )
 
@@ -421,7 +438,17 @@ class Container:
         """What is looked after every five minutes."""
         from chalicelib.pipeline.check import Check
 
-        return Check(parts={"stuck_parcels": self.stuck_parcels})
+        return Check(
+            parts={
+                "queue_levels": self.queue_levels,
+                "pending_uploads": self.pending_uploads,
+                "stuck_images": self.stuck_images,
+                "stuck_copies": self.stuck_copies,
+                "stuck_parcels": lambda _: self.stuck_parcels(),
+            },
+            log=self._check_log,
+            seconds=self.settings.check_seconds,
+        )
 
     @cached_property
     def stuck_parcels(self) -> "StuckParcels":
@@ -450,6 +477,95 @@ class Container:
             schema=schema,
             default=default,
         )
+
+    # --- The check of images and queues --------------------------------------------------------
+
+    @cached_property
+    def queue_levels(self) -> "QueueLevels":
+        """Measures the queues."""
+        from chalicelib.pipeline.queue_levels import QueueLevels
+
+        return QueueLevels(queues=self.queues, dead_letters=self.dead_letters)
+
+    @cached_property
+    def pending_uploads(self) -> "PendingUploads":
+        """Takes in uploads whose event was lost, marks links that nobody used."""
+        from chalicelib.pipeline.pending_uploads import PendingUploads
+
+        return PendingUploads(
+            images=self.images,
+            uploads=self.uploads,
+            ingest=self.ingest,
+            lost_seconds=self.settings.lost_event_seconds,
+            link_seconds=self.settings.upload_link_seconds,
+        )
+
+    @cached_property
+    def stuck_images(self) -> "StuckImages":
+        """Sends images on their way again."""
+        from chalicelib.pipeline.stuck_images import StuckImages
+
+        settings = self.settings
+        return StuckImages(
+            images=self.images,
+            queue_of=self._queue_before,
+            limits_seconds={
+                Status.QUEUED: settings.stuck_queued_seconds,
+                Status.PREPROCESSING: settings.stuck_preprocessing_seconds,
+                Status.PREPROCESSED: settings.stuck_preprocessed_seconds,
+                Status.INFERENCING: settings.stuck_inferencing_seconds,
+            },
+            requeues=settings.stuck_requeues,
+        )
+
+    @cached_property
+    def stuck_copies(self) -> "StuckCopies":
+        """Sends copies at full size on their way again."""
+        from chalicelib.pipeline.stuck_images import StuckCopies
+
+        return StuckCopies(
+            images=self.images,
+            conversions=self.conversions,
+            queue=self.conversion_queue,
+            limit_seconds=self.settings.stuck_conversion_seconds,
+            requeues=self.settings.stuck_requeues,
+        )
+
+    @cached_property
+    def retries(self) -> "Retry":
+        """Takes up what failed."""
+        from chalicelib.retry import Retry
+
+        return Retry(
+            images=self.images,
+            queue_of=self._queue_before,
+            conversion_queue=self.conversion_queue,
+        )
+
+    @cached_property
+    def queues(self) -> "Mapping[str, Queue]":
+        """All queues that workers of ours read from, by their names without the stage."""
+        return {
+            "preprocessing": self.preprocessing_queue,
+            "inference": self.inference_queue,
+            "conversion": self.conversion_queue,
+            "notification": self.notification_queue,
+            "mail-feedback": self._queue(resource_name(self.settings.stage, "mail-feedback")),
+        }
+
+    @cached_property
+    def dead_letters(self) -> "Mapping[str, Queue]":
+        """Where the letters of each queue wait to be buried; uploads' events have some too."""
+        return {
+            name: self._queue(resource_name(self.settings.stage, f"{name}-dead-letters"))
+            for name in ("ingest", *self.queues)
+        }
+
+    @cached_property
+    def _check_log(self) -> "CheckLog":
+        from chalicelib.aws.check_log import CheckLog
+
+        return CheckLog(table=self.clients.table(self.settings.images_table))
 
     # --- Notifications ----------------------------------------------------------------------
 

@@ -202,6 +202,9 @@ class Image:
         last_error: The last fault of the running attempt, which a retry may still heal.
         conversion_error: Why the copies at full size were not made; only where they failed.
         conversion_last_error: The last fault of making them.
+        model: Which model a retry asked for; None for the active one.
+        requeues: How often the check sent the running attempt on its way again.
+        conversion_requeues: Likewise, the copies at full size of the running attempt.
     """
 
     image_id: str
@@ -227,6 +230,9 @@ class Image:
     last_error: Failure | None = None
     conversion_error: Failure | None = None
     conversion_last_error: Failure | None = None
+    model: str | None = None
+    requeues: int = 0
+    conversion_requeues: int = 0
 
     @property
     def retryable(self) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from chalicelib.errors import MessageRejected
+from chalicelib.images import Image
 from chalicelib.models import REFERENCE_PATTERN
 from chalicelib.parcels import Location, ParcelStatus
 
@@ -83,6 +84,23 @@ class NotificationMessage:
     def about(self) -> Mapping[str, str]:
         """What log lines about it carry; never the address."""
         return {"tracking_id": self.tracking_id}
+
+
+def message_about(image: Image, *, now_ms: int, attempt: int | None = None) -> ImageMessage:
+    """The message that an image needs to go on from where it stands.
+
+    Args:
+        image: An image whose upload was accepted.
+        now_ms: Milliseconds since the Unix epoch.
+        attempt: The one that it opens, where that is not the image's own.
+    """
+    return ImageMessage(
+        image_id=image.image_id,
+        generation=image.generation or "",
+        attempt=image.attempt if attempt is None else attempt,
+        queued_at_ms=now_ms,
+        model=image.model,
+    )
 
 
 def encode(message: ImageMessage | NotificationMessage) -> str:

@@ -156,6 +156,33 @@ class Settings:
         "After how long the choice of models is read again.", default=300
     )
     inference_threads: int = _setting("Threads of one inference.", default=1)
+    stuck_queued_seconds: int = _setting(
+        "After how long in `queued` the check sends an image on its way again; doubles each time.",
+        default=3600,
+    )
+    stuck_preprocessing_seconds: int = _setting("Likewise, in `preprocessing`.", default=3600)
+    stuck_preprocessed_seconds: int = _setting("Likewise, in `preprocessed`.", default=3600)
+    stuck_inferencing_seconds: int = _setting("Likewise, in `inferencing`.", default=3600)
+    stuck_conversion_seconds: int = _setting(
+        "Likewise, an image that has ended but for its copies at full size.", default=3600
+    )
+    stuck_requeues: int = _setting(
+        "How often the check does so within an attempt before it gives the image up.",
+        default=3,
+        minimum=0,
+        maximum=10,
+    )
+    lost_event_seconds: int = _setting(
+        "After how long the check looks whether an upload came and its event did not.", default=600
+    )
+    check_seconds: int = _setting(
+        "How long one run of the check may take; the next one goes on where it stopped.",
+        default=40,
+    )
+    poison_marker: str = _setting(
+        "Value of the metadata field `poison` whose images kill the process; stage local alone.",
+        default="",
+    )
     log_level: str = _setting(
         "DEBUG, INFO, WARNING or ERROR.",
         default="INFO",
@@ -191,6 +218,9 @@ class Settings:
                 values[entry.name] = _read(entry, text)
             except ValueError as error:
                 problems.append(f"{variable} {error}, not {text!r}")
+        stage = environ.get("STAGE", "").strip()
+        if values.get("poison_marker") and stage != LOCAL_STAGE:
+            problems.append("POISON_MARKER is for tests of the stage local alone")
         if problems:
             raise SettingsError("The settings are wrong: " + "; ".join(problems) + ".")
         return cls(**values)

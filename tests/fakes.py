@@ -4,6 +4,7 @@
 so a fake that is kinder than AWS fails there.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,16 +12,17 @@ from typing import Any, Literal
 
 import msgspec
 
+from chalicelib.aws.check_log import CheckLog, Heartbeat
 from chalicelib.aws.conversion_rows import ConversionRows
 from chalicelib.aws.event_bus import EventBus
 from chalicelib.aws.idempotency_table import Claim, IdempotencyTable
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.mailer import Mailer
 from chalicelib.aws.notification_table import NotificationTable, SendingBrokeOff
-from chalicelib.aws.object_store import ObjectStore, StoredObject, UploadForm
+from chalicelib.aws.object_store import ObjectStore, ObjectVersion, StoredObject, UploadForm
 from chalicelib.aws.parameters import SecretParameter, WatchedParameter
 from chalicelib.aws.parcel_index import ParcelIndex
-from chalicelib.aws.queues import Queue
+from chalicelib.aws.queues import Level, Queue
 from chalicelib.aws.suppression_table import SuppressionTable
 from chalicelib.aws.tracking_table import TrackingTable
 from chalicelib.errors import (
@@ -45,7 +47,7 @@ from chalicelib.images import (
     Status,
     StoredCopy,
 )
-from chalicelib.messages import ImageMessage, NotificationMessage
+from chalicelib.messages import ImageMessage, NotificationMessage, message_about
 from chalicelib.notifications import Claim as NotificationClaim
 from chalicelib.notifications import NotificationState, Suppression
 from chalicelib.parcels import Parcel, ParcelStatus, Update
@@ -124,6 +126,9 @@ class Tombstone:
 class FakeImageTable(ImageTable):
     """Rows in a dictionary. ``history`` holds every row as it was written, in order."""
 
+    # Of `oldest`: so small that a few images are many pages.
+    page_size = 3
+
     def __init__(self, trail: Trail | None = None) -> None:
         self.rows: dict[str, Image | Tombstone] = {}
         self.history: list[Image] = []
@@ -174,7 +179,7 @@ class FakeImageTable(ImageTable):
             again = row.status is Status.COMPLETED and message.model is not None
             if row.attempt == message.attempt - 1 and (row.status.failed or again):
                 status_then = Status.PREPROCESSED if again else row.retry_from
-                row = _retried(row, status_then, now_ms)
+                row = _retried(row, status_then, now_ms, message.model)
             if row.attempt != message.attempt or row.status not in startable:
                 raise Superseded("over, or of another attempt")
             return self._put(
@@ -239,11 +244,14 @@ class FakeImageTable(ImageTable):
         *,
         now_ms: int,
         original: Original | None = None,
+        unchanged_since_ms: int | None = None,
     ) -> Image:
         with self.trail.call("images.fail"):
             row = self._row_of(message)
             if row.attempt != message.attempt or row.status not in status.before():
                 raise Superseded("ended before, or of another attempt")
+            if unchanged_since_ms not in (None, row.updated_at_ms):
+                raise Superseded("somebody was heard of")
             conversion = row.conversion_status
             pending = conversion is ConversionStatus.PENDING
             if status is Status.PREPROCESSING_FAILED and pending:
@@ -267,17 +275,42 @@ class FakeImageTable(ImageTable):
                 raise Superseded("ended, or of another attempt")
             self._put(replace(row, last_error=fault, updated_at_ms=now_ms))
 
-    def retry(self, image: Image, status: Status, *, now_ms: int, completed: bool = False) -> Image:
+    def retry(
+        self,
+        image: Image,
+        status: Status,
+        *,
+        now_ms: int,
+        completed: bool = False,
+        model: str | None = None,
+    ) -> Image:
         with self.trail.call("images.retry"):
             row = self.rows.get(image.image_id)
             if not isinstance(row, Image):
                 raise ImageNotFound(image.image_id)
             again = completed and row.status is Status.COMPLETED
             if row.attempt == image.attempt and (row.retryable or again):
-                return self._put(_retried(row, status, now_ms))
+                return self._put(_retried(row, status, now_ms, model))
             if row.attempt == image.attempt + 1:
                 return row
             raise NotRetryable(row.status)
+
+    def count_requeue(self, image: Image, *, now_ms: int) -> None:
+        with self.trail.call("images.count_requeue"):
+            row = self.rows.get(image.image_id)
+            known = (image.generation, image.attempt, image.requeues)
+            if not isinstance(row, Image):
+                raise Superseded("deleted", gone=True)
+            if (row.generation, row.attempt, row.requeues) != known or row.status.final:
+                raise Superseded("counted, ended, or of another attempt")
+            self._put(replace(row, requeues=row.requeues + 1, updated_at_ms=now_ms))
+
+    def expire(self, image: Image, *, now_ms: int) -> None:
+        with self.trail.call("images.expire"):
+            row = self.rows.get(image.image_id)
+            if not isinstance(row, Image) or row.status is not Status.PENDING_UPLOAD:
+                raise Superseded("uploaded or deleted")
+            self._put(replace(row, status=Status.EXPIRED, updated_at_ms=now_ms))
 
     def begin_removal(self, image_id: str, *, now: int) -> Source | None:
         with self.trail.call("images.begin_removal"):
@@ -304,6 +337,20 @@ class FakeImageTable(ImageTable):
             shown = wanted[:limit]
             images = [row for _, key in shown if isinstance(row := self.rows[key], Image)]
             return images, shown[-1][0] if len(wanted) > limit else None
+
+    def oldest(
+        self, status: Status | ConversionStatus, *, after: str | None
+    ) -> tuple[list[Image], str | None]:
+        with self.trail.call("images.oldest"):
+            wanted = sorted(
+                (f"{row.created_at_ms:013d}#{row.image_id}", row.image_id)
+                for row in self.rows.values()
+                if isinstance(row, Image) and status in (row.status, row.conversion_status)
+            )
+            left = [entry for entry in wanted if after is None or entry[0] > after]
+            shown = left[: self.page_size]
+            images = [row for _, key in shown if isinstance(row := self.rows[key], Image)]
+            return images, shown[-1][0] if len(left) > self.page_size else None
 
     def find(self, image_ids: Iterable[str]) -> dict[str, Image]:
         wanted = set(image_ids)
@@ -379,16 +426,35 @@ class FakeConversionRows(ConversionRows):
                 updated_at_ms=now_ms,
             )
 
-    def fail(self, message: ImageMessage, failure: Failure, *, now_ms: int) -> Image:
+    def fail(
+        self,
+        message: ImageMessage,
+        failure: Failure,
+        *,
+        now_ms: int,
+        unchanged_since_ms: int | None = None,
+    ) -> Image:
         with self._fake.trail.call("conversions.fail"):
+            row = self._fake._row_of(message)
+            if unchanged_since_ms not in (None, row.updated_at_ms):
+                raise Superseded("somebody was heard of")
             return self._put(
-                self._fake._row_of(message),
+                row,
                 message,
                 conversion_status=ConversionStatus.FAILED,
                 conversion_error=failure,
                 conversion_last_error=None,
                 updated_at_ms=now_ms,
             )
+
+    def count_requeue(self, image: Image, *, now_ms: int) -> None:
+        with self._fake.trail.call("conversions.count_requeue"):
+            message = message_about(image, now_ms=now_ms)
+            row = self._fake._row_of(message)
+            if row.conversion_requeues != image.conversion_requeues:
+                raise Superseded("counted")
+            times = row.conversion_requeues + 1
+            self._put(row, message, conversion_requeues=times, updated_at_ms=now_ms)
 
     def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
         with self._fake.trail.call("conversions.note_fault"):
@@ -410,7 +476,7 @@ class FakeConversionRows(ConversionRows):
         return self._fake._put(replace(row, **changes))
 
 
-def _retried(row: Image, status: Status, now_ms: int) -> Image:
+def _retried(row: Image, status: Status, now_ms: int, model: str | None = None) -> Image:
     conversion = row.conversion_status
     if conversion is ConversionStatus.FAILED:
         wanted = row.wants(Output.FORMATS)
@@ -423,8 +489,28 @@ def _retried(row: Image, status: Status, now_ms: int) -> Image:
         conversion_status=conversion,
         error=None,
         last_error=None,
+        model=model,
+        requeues=0,
+        conversion_requeues=0,
         updated_at_ms=now_ms,
     )
+
+
+class FakeCheckLog(CheckLog):
+    """The last run of the check, in an attribute."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.known: Heartbeat | None = None
+        self.trail = Trail() if trail is None else trail
+
+    def last(self) -> Heartbeat | None:
+        with self.trail.call("check_log.last"):
+            return self.known
+
+    def write(self, heartbeat: Heartbeat) -> None:
+        with self.trail.call("check_log.write"):
+            if self.known is None or self.known.at_ms <= heartbeat.at_ms:
+                self.known = heartbeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,6 +534,8 @@ class Link:
 
 class FakeObjectStore(ObjectStore):
     """A bucket. ``versions`` holds the versions of each key, oldest first."""
+
+    bucket = "uploads-bucket"
 
     def __init__(
         self, trail: Trail | None = None, *, versioned: bool = True, label: str = "bucket"
@@ -492,6 +580,23 @@ class FakeObjectStore(ObjectStore):
         with self.trail.call(f"{self.label}.delete_prefix"):
             keys = [key for key in self.versions if key.startswith(prefix)]
             return sum(len(self.versions.pop(key)) for key in keys)
+
+    def oldest_version(self, key: str) -> ObjectVersion | None:
+        with self.trail.call(f"{self.label}.oldest_version"):
+            for version in self.versions.get(key, []):
+                if version.stored is not None:
+                    return ObjectVersion(
+                        key=key,
+                        version_id=version.version_id,
+                        etag=hashlib.md5(version.stored.body).hexdigest(),  # noqa: S324
+                        size_bytes=len(version.stored.body),
+                    )
+            return None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        with self.trail.call(f"{self.label}.keys"):
+            found = sorted(key for key in self.objects if key.startswith(prefix))
+        yield from found
 
     def check(self) -> None:
         with self.trail.call(f"{self.label}.check"):
@@ -584,9 +689,10 @@ class FakeQueue(Queue):
             self.postponed[receipt_handle] = seconds
             self.held[receipt_handle].visible = seconds == 0
 
-    def waiting(self) -> int:
-        with self.trail.call(f"{self.label}.waiting"):
-            return sum(message.visible for message in self.held.values())
+    def level(self) -> Level:
+        with self.trail.call(f"{self.label}.level"):
+            waiting = sum(message.visible for message in self.held.values())
+            return Level(waiting=waiting, in_flight=len(self.held) - waiting)
 
     def receive(self, most: int = 10) -> list[dict[str, Any]]:
         """What a poller gets: records as in a Lambda event, invisible from now on."""

@@ -92,9 +92,10 @@ class MemoryTable(ImageTable):
         *,
         now_ms: int,
         original: Original | None = None,
+        unchanged_since_ms: int | None = None,
     ) -> Image:
         """A photo was refused: say so at once."""
-        del now_ms, original
+        del now_ms, original, unchanged_since_ms
         raise Refusal(f"{message.image_id}: {status}: {failure.code}")
 
     def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:

@@ -12,21 +12,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from chalicelib import messages, telemetry
+from chalicelib import telemetry
 from chalicelib.api.cursors import Cursors
 from chalicelib.api.http import Answer, Request, json_object
 from chalicelib.api.idempotency import Idempotency
 from chalicelib.api.image_view import ImageView
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore
-from chalicelib.aws.queues import Queue
 from chalicelib.clock import now_ms, now_seconds
 from chalicelib.errors import (
     BodyTooLarge,
     ImageExists,
     ImageNotFound,
     InvalidRequest,
-    NotRetryable,
     Superseded,
     UnsupportedMediaType,
 )
@@ -43,8 +41,8 @@ from chalicelib.images import (
     source_key,
 )
 from chalicelib.imaging.signature import ACCEPTED_TYPES, SIGNATURE_BYTES, media_type_of
-from chalicelib.messages import ImageMessage
 from chalicelib.models import is_reference
+from chalicelib.retry import Retry
 from chalicelib.settings import Settings
 
 MAX_METADATA_BYTES = 2048
@@ -111,8 +109,7 @@ class ImagesApi:
     images: ImageTable
     uploads: ObjectStore
     renditions: ObjectStore
-    queue_of: Callable[[Status], Queue]
-    conversion_queue: Queue
+    retries: Retry
     is_model: Callable[[str], bool]
     view: ImageView
     cursors: Cursors
@@ -160,39 +157,19 @@ class ImagesApi:
     def retry(self, image_id: str, *, model: str | None = None) -> Answer:
         """``POST /images/{image_id}/retry``, with ``model`` also of a completed image.
 
-        The message goes out before the row changes. Whichever comes first, the
-        worker or the row, opens the attempt, so that a crash in between loses
-        nothing.
-
         Raises:
             ImageNotFound: There is no such image.
             NotRetryable: Nothing failed, or the image is still on its way.
             InvalidRequest: There is no such model.
         """
         image = self._known(image_id)
-        again = model is not None and image.status is Status.COMPLETED
-        if not (image.retryable or again) or image.generation is None:
-            raise NotRetryable(image.status)
+        self.retries.check(image, model=model)
         if model is not None and not (is_reference(model) and self.is_model(model)):
             raise InvalidRequest(
                 f"model must be default, or the NAME@VERSION of a model that is there, "
                 f"not {model[:140]!r}."
             )
-        status = Status.PREPROCESSED if again else image.retry_from
-        message = messages.encode(
-            ImageMessage(
-                image_id=image_id,
-                generation=image.generation,
-                attempt=image.attempt + 1,
-                queued_at_ms=now_ms(),
-                model=model,
-            )
-        )
-        if image.retries_conversion:
-            self.conversion_queue.send(message)
-        if status is not Status.COMPLETED:
-            self.queue_of(status).send(message)
-        retried = self.images.retry(image, status, now_ms=now_ms(), completed=again)
+        retried = self.retries(image, model=model)
         return Answer(
             status=202,
             body={

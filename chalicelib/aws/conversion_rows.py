@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from boto3.dynamodb.conditions import Attr
+from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from chalicelib.aws.image_index import ImageIndex
 from chalicelib.aws.image_rows import facts_of
-from chalicelib.aws.image_table import ImageTable
+from chalicelib.aws.image_table import ImageTable, counted
 from chalicelib.aws.row_writer import RowWriter
 from chalicelib.errors import ImageNotFound, NotRetryable, ServiceUnavailable, Superseded
 from chalicelib.images import ConversionStatus, Failure, Image, Original, Status, StoredCopy
-from chalicelib.messages import ImageMessage
+from chalicelib.messages import ImageMessage, message_about
 
 _PENDING = Attr("conversion_status").eq(ConversionStatus.PENDING)
 
@@ -94,12 +94,26 @@ class ConversionRows:
             remove=["conversion_last_error"],
         )
 
-    def fail(self, message: ImageMessage, failure: Failure, *, now_ms: int) -> Image:
+    def fail(
+        self,
+        message: ImageMessage,
+        failure: Failure,
+        *,
+        now_ms: int,
+        unchanged_since_ms: int | None = None,
+    ) -> Image:
         """Give the copies up, for good unless they are retried.
 
+        Args:
+            message: Whose work this is.
+            failure: Why.
+            now_ms: Milliseconds since the Unix epoch.
+            unchanged_since_ms: The last change of the row that the caller knows of, where it
+                gives up only if nobody was heard of since.
+
         Raises:
-            Superseded: They were made or given up before, the image was deleted, or belongs to
-                another attempt.
+            Superseded: They were made or given up before, somebody was heard of, the image was
+                deleted, or belongs to another attempt.
         """
         return self._write(
             message,
@@ -109,6 +123,26 @@ class ConversionRows:
                 "conversion_error": failure,
             },
             remove=["conversion_last_error"],
+            condition=(
+                None if unchanged_since_ms is None else Attr("updated_at_ms").eq(unchanged_since_ms)
+            ),
+        )
+
+    def count_requeue(self, image: Image, *, now_ms: int) -> None:
+        """Record that the copies were sent on their way once more.
+
+        Of several who did so at once, one is counted.
+
+        Raises:
+            Superseded: Somebody else did, or they are made, given up or gone meanwhile.
+        """
+        times = image.conversion_requeues
+        self._write(
+            message_about(image, now_ms=now_ms),
+            now_ms=now_ms,
+            set_values={"conversion_requeues": times + 1},
+            remove=[],
+            condition=counted("conversion_requeues", times),
         )
 
     def note_fault(self, message: ImageMessage, fault: Failure, *, now_ms: int) -> None:
@@ -142,10 +176,12 @@ class ConversionRows:
         now_ms: int,
         set_values: Mapping[str, Any],
         remove: list[str],
+        condition: ConditionBase | None = None,
     ) -> Image:
+        pending: ConditionBase = Attr("attempt").eq(message.attempt) & _PENDING
         return self._writer.write_for(
             message,
-            Attr("attempt").eq(message.attempt) & _PENDING,
+            pending if condition is None else pending & condition,
             now_ms=now_ms,
             set_values=set_values,
             remove=remove,

@@ -34,7 +34,7 @@ from chalicelib.images import (
     Status,
     StoredCopy,
 )
-from chalicelib.messages import ImageMessage
+from chalicelib.messages import ImageMessage, message_about
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -236,15 +236,28 @@ class ImageTable:
         *,
         now_ms: int,
         original: Original | None = None,
+        unchanged_since_ms: int | None = None,
     ) -> Image:
         """End the attempt in a failed status, for good unless it is retried.
 
+        Args:
+            message: Whose work this is.
+            status: The failed status.
+            failure: Why.
+            now_ms: Milliseconds since the Unix epoch.
+            original: What was found out about the original.
+            unchanged_since_ms: The last change of the row that the caller knows of, where it
+                gives up only if nobody was heard of since.
+
         Raises:
-            Superseded: The image ended before, was deleted, or belongs to another attempt.
+            Superseded: The image ended before, somebody was heard of, it was deleted, or
+                belongs to another attempt.
         """
         open_attempt = Attr("attempt").eq(message.attempt) & Attr("status").is_in(
             list(status.before())
         )
+        if unchanged_since_ms is not None:
+            open_attempt &= Attr("updated_at_ms").eq(unchanged_since_ms)
 
         def end(condition: ConditionBase, **facts: Any) -> Image:
             return self._writer.write_for(
@@ -282,7 +295,15 @@ class ImageTable:
             set_values={"last_error": fault},
         )
 
-    def retry(self, image: Image, status: Status, *, now_ms: int, completed: bool = False) -> Image:
+    def retry(
+        self,
+        image: Image,
+        status: Status,
+        *,
+        now_ms: int,
+        completed: bool = False,
+        model: str | None = None,
+    ) -> Image:
         """Open the next attempt of a failed image at the given status.
 
         Args:
@@ -290,16 +311,21 @@ class ImageTable:
             status: Where the work is taken up.
             now_ms: Milliseconds since the Unix epoch.
             completed: Whether a completed image is taken up again too: for another model.
+            model: Which model is asked, None for the active one.
 
         Raises:
             NotRetryable: Nothing failed, or someone else retried it first.
             ImageNotFound: It was deleted.
         """
-        conversion: dict[str, Any] = {}
-        outdated = ["error", "last_error"]
+        changes: dict[str, Any] = {"attempt": image.attempt + 1}
+        outdated = ["error", "last_error", "requeues", "conversion_requeues"]
+        if model is None:
+            outdated.append("model")
+        else:
+            changes["model"] = model
         if image.conversion_status is ConversionStatus.FAILED:
             wanted = image.wants(Output.FORMATS)
-            conversion["conversion_status"] = (
+            changes["conversion_status"] = (
                 ConversionStatus.PENDING if wanted else ConversionStatus.SKIPPED
             )
             outdated += ["conversion_error", "conversion_last_error"]
@@ -313,7 +339,7 @@ class ImageTable:
                 Attr("attempt").eq(image.attempt) & retryable,
                 now_ms=now_ms,
                 status=status,
-                set_values={"attempt": image.attempt + 1, **conversion},
+                set_values=changes,
                 remove=outdated,
             )
         except Refused as refused:
@@ -324,6 +350,40 @@ class ImageTable:
                 # The worker was quicker than this write, or this write's answer was lost.
                 return known
             raise NotRetryable(known.status) from None
+
+    def count_requeue(self, image: Image, *, now_ms: int) -> None:
+        """Record that the running attempt of an image was sent on its way once more.
+
+        Of several who did so at once, one is counted.
+
+        Raises:
+            Superseded: Somebody else did, or the image has ended or gone meanwhile.
+        """
+        self._writer.write_for(
+            message_about(image, now_ms=now_ms),
+            Attr("attempt").eq(image.attempt)
+            & Attr("status").is_in(list(Status.COMPLETED.before()))
+            & counted("requeues", image.requeues),
+            now_ms=now_ms,
+            set_values={"requeues": image.requeues + 1},
+        )
+
+    def expire(self, image: Image, *, now_ms: int) -> None:
+        """Record that an upload never came. One that comes still is accepted.
+
+        Raises:
+            Superseded: It has come, or the image was deleted.
+        """
+        try:
+            self._writer.write(
+                image.image_id,
+                Attr("status").eq(Status.PENDING_UPLOAD) & Attr("generation").not_exists(),
+                now_ms=now_ms,
+                status=Status.EXPIRED,
+                set_values={"expires_at": now_ms // 1000 + UNUSED_SECONDS},
+            )
+        except Refused:
+            raise Superseded(f"image {image.image_id} does not wait for an upload") from None
 
     def begin_removal(self, image_id: str, *, now: int) -> Source | None:
         """Turn the row into a tombstone; where its original lies, for the removal that follows.
@@ -391,6 +451,28 @@ class ImageTable:
         ]
         return images, place
 
+    def oldest(
+        self, status: Status | ConversionStatus, *, after: str | None
+    ) -> tuple[list[Image], str | None]:
+        """A page of images that have this status, and where the next one begins.
+
+        For going through all of them: in no order that means anything, and each once.
+
+        Args:
+            status: Of the predictions, or ``pending`` copies at full size.
+            after: What an earlier page returned, or None for the first.
+
+        Returns:
+            The images, and the place after the last of them, None at the end.
+        """
+        shown, place = self._index.oldest(status, limit=_BATCH_KEYS, after=after)
+        return [
+            image
+            for image in self._read(shown)
+            # An index lags behind its table.
+            if status in (image.status, image.conversion_status)
+        ], place
+
     def find(self, image_ids: Iterable[str]) -> dict[str, Image]:
         """Those of these images that are there, by their ids."""
         wanted = sorted(set(image_ids))
@@ -439,7 +521,7 @@ class ImageTable:
                 or status not in startable
             ):
                 return False
-            self.retry(image, status, now_ms=now_ms, completed=completed)
+            self.retry(image, status, now_ms=now_ms, completed=completed, model=message.model)
         except (ImageNotFound, NotRetryable):
             return False
         return True
@@ -451,3 +533,9 @@ class ImageTable:
     @cached_property
     def _index(self) -> ImageIndex:
         return ImageIndex(table=self.table, shards=self.shards)
+
+
+def counted(name: str, times: int) -> ConditionBase:
+    """That a counter stands at this; one that was never written stands at 0."""
+    same: ConditionBase = Attr(name).eq(times)
+    return same if times else Attr(name).not_exists() | same

@@ -12,6 +12,8 @@ from chalicelib.errors import ObjectMissing, ServiceUnavailable
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+# What S3 calls the version of an object in a bucket that keeps none.
+_NO_VERSION = "null"
 _MISSING = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
 
 
@@ -21,6 +23,16 @@ class StoredObject:
 
     body: bytes
     content_type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectVersion:
+    """One version of an object. ``version_id`` is None where the bucket keeps no versions."""
+
+    key: str
+    version_id: str | None
+    etag: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +120,35 @@ class ObjectStore:
                     raise ServiceUnavailable(f"DeleteObjects: {refused[0]}")
                 removed += len(entries)
         return removed
+
+    def oldest_version(self, key: str) -> ObjectVersion | None:
+        """The first version of an object that is still there, None where there is none."""
+        found: list[Any] = []
+        with translated():
+            for page in self._version_pages(key):
+                found += [entry for entry in page.get("Versions", []) if entry["Key"] == key]
+        if not found:
+            return None
+        # S3 lists the versions of a key from the newest on, also where two are of one second.
+        first = found[-1]
+        version_id = str(first["VersionId"])
+        return ObjectVersion(
+            key=key,
+            version_id=None if version_id == _NO_VERSION else version_id,
+            etag=str(first["ETag"]).strip('"'),
+            size_bytes=int(first["Size"]),
+        )
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys of all current objects under the prefix, read page by page."""
+        token: dict[str, Any] = {}
+        while True:
+            with translated():
+                page = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
+            yield from (entry["Key"] for entry in page.get("Contents", []))
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def check(self) -> None:
         """Raise `ServiceUnavailable` unless the bucket is there and may be used."""

@@ -15,6 +15,14 @@ _BATCH_ENTRIES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
+class Level:
+    """How full a queue is, in messages: what waits, and what was received and is worked on."""
+
+    waiting: int
+    in_flight: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Queue:
     """One queue.
 
@@ -54,11 +62,23 @@ class Queue:
 
     def waiting(self) -> int:
         """About how many messages wait to be received."""
+        return self.level().waiting
+
+    def level(self) -> Level:
+        """About how full it is."""
         with translated():
             answer = self.sqs.get_queue_attributes(
-                QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
+                QueueUrl=self._url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                ],
             )
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+        attributes = answer["Attributes"]
+        return Level(
+            waiting=int(attributes["ApproximateNumberOfMessages"]),
+            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+        )
 
     @cached_property
     def _url(self) -> str:

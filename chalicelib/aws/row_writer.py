@@ -11,7 +11,7 @@ from chalicelib.aws.clients import error_code, translated
 from chalicelib.aws.image_index import ImageIndex
 from chalicelib.aws.image_rows import UpdateExpression, image_of, row_in_error
 from chalicelib.errors import Superseded
-from chalicelib.images import Image, Status
+from chalicelib.images import ConversionStatus, Image, Status
 from chalicelib.messages import ImageMessage
 
 if TYPE_CHECKING:
@@ -80,7 +80,12 @@ class RowWriter:
         if status is not None:
             values["status"] = status
             values["status_shard"] = self.index.status_shard(image_id, status)
-        expression = UpdateExpression(values, remove or [])
+        outdated = list(remove or [])
+        if values.get("conversion_status") is ConversionStatus.PENDING:
+            values["conversion_shard"] = self.index.conversion_shard(image_id)
+        elif "conversion_status" in values:
+            outdated.append("conversion_shard")
+        expression = UpdateExpression(values, outdated)
         with translated():
             try:
                 answer = self.table.update_item(

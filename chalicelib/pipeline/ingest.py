@@ -73,7 +73,7 @@ class Ingest:
             try:
                 upload = read_record(record)
                 if upload is not None:
-                    self._take_in(upload)
+                    self.take_in(upload)
             # One record's fault, of whatever kind, must not cost the others.
             except Exception as fault:  # noqa: BLE001
                 telemetry.logger().exception("ingest: a record failed")
@@ -82,7 +82,12 @@ class Ingest:
         if faults:
             raise ExceptionGroup("ingest: records to be delivered again", faults)
 
-    def _take_in(self, upload: Upload) -> None:
+    def take_in(self, upload: Upload) -> None:
+        """Take one upload in; as often as it is asked, the image is queued for one version of it.
+
+        Raises:
+            ServiceUnavailable: AWS does not answer as it should; it has to be asked again.
+        """
         log = telemetry.logger()
         try:
             image = self._accepted(upload)

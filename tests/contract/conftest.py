@@ -93,7 +93,13 @@ class Edges:
             KeySchema=[{"AttributeName": "image_id", "KeyType": "HASH"}],
             AttributeDefinitions=[
                 {"AttributeName": attribute, "AttributeType": "S"}
-                for attribute in ("image_id", "status_shard", "list_shard", "creation_order")
+                for attribute in (
+                    "image_id",
+                    "status_shard",
+                    "list_shard",
+                    "conversion_shard",
+                    "creation_order",
+                )
             ],
             GlobalSecondaryIndexes=[
                 {
@@ -104,7 +110,11 @@ class Edges:
                     ],
                     "Projection": {"ProjectionType": "KEYS_ONLY"},
                 }
-                for index, shard in (("by_creation", "list_shard"), ("by_status", "status_shard"))
+                for index, shard in (
+                    ("by_creation", "list_shard"),
+                    ("by_status", "status_shard"),
+                    ("by_conversion", "conversion_shard"),
+                )
             ],
         )
         return name

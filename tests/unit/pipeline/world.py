@@ -16,6 +16,7 @@ from chalicelib.api.idempotency import Idempotency
 from chalicelib.api.image_view import ImageView
 from chalicelib.api.images import ImagesApi
 from chalicelib.batch import Batch, BatchFailed, Stage
+from chalicelib.clock import now_ms
 from chalicelib.errors import ModelInputMismatch
 from chalicelib.images import (
     ConversionStatus,
@@ -36,15 +37,21 @@ from chalicelib.messages import ImageMessage
 from chalicelib.models import DEFAULT, ModelChoice, model_key
 from chalicelib.pipeline.backfill import Backfill
 from chalicelib.pipeline.bury import Bury
+from chalicelib.pipeline.check import Check
 from chalicelib.pipeline.infer import Infer
 from chalicelib.pipeline.ingest import Ingest
 from chalicelib.pipeline.models import Models
 from chalicelib.pipeline.optimise import Optimise
+from chalicelib.pipeline.pending_uploads import PendingUploads
 from chalicelib.pipeline.preprocess import Preprocess
+from chalicelib.pipeline.queue_levels import QueueLevels
 from chalicelib.pipeline.shadow import Shadow
+from chalicelib.pipeline.stuck_images import StuckCopies, StuckImages
+from chalicelib.retry import Retry
 from chalicelib.settings import Settings
 from tests.fakes import (
     Crash,
+    FakeCheckLog,
     FakeConversionRows,
     FakeIdempotencyTable,
     FakeImageTable,
@@ -88,6 +95,7 @@ SETTINGS = Settings(
     conversion_queue="conversion",
     signing_secret_parameter="/secret",
 )
+ON_THEIR_WAY = (Status.QUEUED, Status.PREPROCESSING, Status.PREPROCESSED, Status.INFERENCING)
 # More deliveries than any test needs: a loop that comes this far goes round in circles.
 _PATIENCE = 20
 
@@ -249,13 +257,49 @@ class World:
             table=RENDITIONS,
         )
         self.bury = Bury(images=self.images, conversions=self.conversions, archive=self.uploads)
+        self.retries = Retry(
+            images=self.images, queue_of=self.queue_of, conversion_queue=self.conversion_queue
+        )
+        # Of the check alone; what the stages write carries the time of the machine.
+        self.now = now_ms()
+        self.check_log = FakeCheckLog(self.trail)
+        self.check = Check(
+            parts={
+                "queue_levels": QueueLevels(
+                    queues={"inference": self.inference_queue},
+                    dead_letters={"inference": FakeQueue(self.trail, label="dead")},
+                ),
+                "pending_uploads": PendingUploads(
+                    images=self.images,
+                    uploads=self.uploads,
+                    ingest=self.ingest,
+                    lost_seconds=600,
+                    link_seconds=900,
+                ),
+                "stuck_images": StuckImages(
+                    images=self.images,
+                    queue_of=self.queue_of,
+                    limits_seconds=dict.fromkeys(ON_THEIR_WAY, 3600),
+                    requeues=2,
+                ),
+                "stuck_copies": StuckCopies(
+                    images=self.images,
+                    conversions=self.conversions,
+                    queue=self.conversion_queue,
+                    limit_seconds=3600,
+                    requeues=2,
+                ),
+            },
+            log=self.check_log,
+            seconds=40,
+            now_ms=lambda: self.now,
+        )
         self.api = ImagesApi(
             settings=SETTINGS,
             images=self.images,
             uploads=self.uploads,
             renditions=self.renditions,
-            queue_of=self.queue_of,
-            conversion_queue=self.conversion_queue,
+            retries=self.retries,
             is_model=self.models.has,
             view=ImageView(renditions=self.renditions, link_seconds=60),
             cursors=Cursors(secret=FakeSecret().value),

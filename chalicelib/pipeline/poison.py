@@ -1,0 +1,44 @@
+"""Images that kill the process: for tests of the local stage, where the container alone builds it.
+
+What an image can do to a process that no limit catches cannot be had from a file: whatever file is
+known to do so is refused.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chalicelib.aws.image_table import ImageTable
+from chalicelib.messages import ImageMessage
+
+FIELD = "poison"
+
+
+def die() -> None:
+    """As the kernel ends a process that took too much memory: without a word."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poisonable:
+    """A stage that dies of the images that ask for it.
+
+    Args:
+        stage: What works on all others.
+        images: The rows.
+        marker: What the metadata field `FIELD` of such an image has to be.
+        die: How.
+    """
+
+    stage: Callable[[ImageMessage], None]
+    images: ImageTable
+    marker: str
+    die: Callable[[], None] = die
+
+    def __call__(self, message: ImageMessage) -> None:
+        """Do the step for one image, or die of it. Raises what the stage raises."""
+        image = self.images.find([message.image_id]).get(message.image_id)
+        if image is not None and image.metadata.get(FIELD) == self.marker:
+            self.die()
+        self.stage(message)

@@ -1,0 +1,283 @@
+"""Dead letters are listed and sent back: what was cured heals, and nothing is done twice."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from chalicelib import messages
+from chalicelib.container import Container
+from chalicelib.errors import ServiceUnavailable
+from chalicelib.images import ConversionStatus, Status
+from operations.dead_letters import DeadLetters, Letter, Outcome
+from operations.redrive import WrongChoice, age, chosen, dead_letters_of, step_of, table_of
+from tests.fakes import Crash, FakeQueue, Phase, crash, unavailable
+from tests.unit.pipeline.world import World, first_message
+
+
+class Feedback:
+    """Takes in what SES says, or fails like the real one."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def __call__(self, event: Any) -> None:
+        json.loads(event["Records"][0]["body"])
+        self.events.append(event)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def letters_of(world: World) -> DeadLetters:
+    """The dead letters of a world, as an operator gets them."""
+    container = Container({})
+    vars(container).update(
+        uploads=world.uploads,
+        images=world.images,
+        retries=world.retries,
+        preprocessing_queue=world.preprocessing_queue,
+        inference_queue=world.inference_queue,
+        conversion_queue=world.conversion_queue,
+        notification_queue=FakeQueue(world.trail, label="notification"),
+        ingest=world.ingest,
+        feedback=Feedback(),
+        notify=None,
+    )
+    return dead_letters_of(container)
+
+
+def given_up(world: World, queue: FakeQueue, step: str, status: Any) -> None:
+    """The message in a queue is tried for the last time, and buried."""
+    records = queue.receive(1)
+    queue.removed([record["receiptHandle"] for record in records])
+    world.bury({"Records": records}, step=step, failed_status=status)
+
+
+def preparation_failed(world: World) -> str:
+    image_id = world.create()
+    world.deliver_event(world.upload(image_id).event())
+    given_up(world, world.preprocessing_queue, "preprocess", Status.PREPROCESSING_FAILED)
+    return image_id
+
+
+def prediction_failed(world: World) -> str:
+    image_id = world.create()
+    world.deliver_event(world.upload(image_id).event())
+    world.poll(world.preprocessing_queue, world.preprocess)
+    given_up(world, world.inference_queue, "infer", Status.INFERENCE_FAILED)
+    return image_id
+
+
+def copies_failed(world: World) -> str:
+    image_id = world.create()
+    world.deliver_event(world.upload(image_id).event())
+    world.poll(world.preprocessing_queue, world.preprocess)
+    world.poll(world.inference_queue, world.infer)
+    given_up(world, world.conversion_queue, "optimise", ConversionStatus.FAILED)
+    return image_id
+
+
+SCENES = [
+    (preparation_failed, "preprocess"),
+    (prediction_failed, "infer"),
+    (copies_failed, "optimise"),
+]
+type Scene = Callable[[World], str]
+
+
+def archived(world: World) -> list[str]:
+    return [key for key in world.uploads.objects if key.startswith("dead-letters/")]
+
+
+def send_all(world: World, step: str) -> list[Outcome]:
+    dead_letters = letters_of(world)
+    return [dead_letters.send_back(letter) for letter in dead_letters.all_of(step)]
+
+
+@pytest.mark.parametrize(("scene", "step"), SCENES)
+def test_a_letter_is_listed_with_its_image_and_reason(
+    world: World, scene: Scene, step: str
+) -> None:
+    image_id = scene(world)
+    (letter,) = letters_of(world).all_of(step)
+    assert letter.image_id == image_id
+    assert letter.reason is not None
+    assert letter.reason.code == "worker_lost"
+    assert letter.buried_at_ms > 1_700_000_000_000
+
+
+@pytest.mark.parametrize(("scene", "step"), SCENES)
+def test_once_the_cause_is_gone_a_letter_that_is_sent_back_heals_its_image(
+    world: World, scene: Scene, step: str
+) -> None:
+    image_id = scene(world)
+    assert send_all(world, step) == [Outcome.SENT]
+    assert archived(world) == []
+    world.work()
+    row = world.row(image_id)
+    assert (row.status, row.conversion_status) == (Status.COMPLETED, ConversionStatus.COMPLETED)
+    assert row.attempt == 2
+    world.assert_statuses_never_went_back()
+
+
+@pytest.mark.parametrize(("scene", "step"), SCENES)
+def test_a_letter_that_is_sent_back_twice_counts_once(
+    world: World, scene: Scene, step: str
+) -> None:
+    image_id = scene(world)
+    dead_letters = letters_of(world)
+    (letter,) = dead_letters.all_of(step)
+    assert dead_letters.send_back(letter) is Outcome.SENT
+    world.work()
+    before = world.row(image_id)
+    assert dead_letters.send_back(letter) is Outcome.SETTLED
+    world.work()
+    assert world.row(image_id) == before
+    assert len(world.results) == 1
+
+
+@pytest.mark.parametrize(("scene", "step"), SCENES)
+def test_a_letter_about_an_image_that_was_retried_meanwhile_is_settled(
+    world: World, scene: Scene, step: str
+) -> None:
+    image_id = scene(world)
+    world.api.retry(image_id)
+    world.work()
+    before = world.row(image_id)
+    assert send_all(world, step) == [Outcome.SETTLED]
+    world.work()
+    assert (world.row(image_id), archived(world)) == (before, [])
+
+
+@pytest.mark.parametrize(("scene", "step"), SCENES)
+def test_a_letter_about_a_deleted_image_is_settled(world: World, scene: Scene, step: str) -> None:
+    world.api.delete(scene(world))
+    assert send_all(world, step) == [Outcome.SETTLED]
+    assert archived(world) == []
+
+
+@pytest.mark.parametrize(("scene", "step"), SCENES)
+@pytest.mark.parametrize("phase", ["before", "after"])
+@pytest.mark.parametrize("action", [crash, unavailable])
+def test_a_redrive_that_dies_at_any_call_is_made_good_by_the_next(
+    scene: Scene, step: str, phase: Phase, action: Callable[[], None]
+) -> None:
+    """Enumerated: at every call, before it is made and after."""
+    fired = 0
+    for number in range(30):
+        world = World()
+        image_id = scene(world)
+        world.trail.at(len(world.trail.calls) + number, phase, action)
+        with suppress(Crash, ServiceUnavailable):
+            send_all(world, step)
+        if not world.trail.fired:
+            break
+        fired += 1
+        # A worker may be quicker than whoever sends the letter again.
+        if number % 2:
+            world.work()
+        send_all(world, step)
+        world.work()
+        row = world.row(image_id)
+        assert (row.status, row.conversion_status, row.attempt) == (
+            Status.COMPLETED,
+            ConversionStatus.COMPLETED,
+            2,
+        ), number
+        assert len(world.results) == 1
+        assert archived(world) == []
+        world.assert_statuses_never_went_back()
+    assert fired >= 4
+
+
+def test_a_letter_that_was_archived_before_its_image_was_marked_is_kept(world: World) -> None:
+    """`bury` died in between, and its own message comes again."""
+    image_id = world.create()
+    world.deliver_event(world.upload(image_id).event())
+    world.trail.at_next("images.fail", "before", unavailable)
+    with suppress(ServiceUnavailable):
+        given_up(world, world.preprocessing_queue, "preprocess", Status.PREPROCESSING_FAILED)
+    assert send_all(world, "preprocess") == [Outcome.UNDER_WAY]
+    assert len(archived(world)) == 1
+    assert world.row(image_id).status is Status.QUEUED
+
+
+def test_a_letter_that_nobody_can_read_is_kept(world: World) -> None:
+    world.preprocessing_queue.send('{"poison": true}')
+    given_up(world, world.preprocessing_queue, "preprocess", Status.PREPROCESSING_FAILED)
+    assert send_all(world, "preprocess") == [Outcome.UNREADABLE]
+    assert len(archived(world)) == 1
+
+
+def test_an_upload_event_that_was_given_up_is_taken_in(world: World) -> None:
+    image_id = world.create()
+    event = world.upload(image_id).event()
+    record = {"messageId": "1", "body": json.dumps(event), "attributes": {}}
+    world.bury({"Records": [record]}, step="ingest", failed_status=None)
+    assert send_all(world, "ingest") == [Outcome.SENT]
+    world.work()
+    assert world.row(image_id).status is Status.COMPLETED
+    assert send_all(world, "ingest") == []
+
+
+def test_an_event_that_fails_again_is_kept(world: World) -> None:
+    record = {"messageId": "1", "body": "no JSON", "attributes": {}}
+    world.bury({"Records": [record]}, step="ingest", failed_status=None)
+    assert send_all(world, "ingest") == [Outcome.FAILED]
+    assert len(archived(world)) == 1
+
+
+def test_a_back_fill_goes_back_as_it_is(world: World) -> None:
+    image_id = world.completed()
+    message = first_message(world.row(image_id))
+    body = messages.encode(message).replace('"renditions":[]', '"renditions":["small"]')
+    world.conversion_queue.send(body)
+    given_up(world, world.conversion_queue, "optimise", ConversionStatus.FAILED)
+    before = world.row(image_id)
+    assert send_all(world, "optimise") == [Outcome.SENT]
+    assert world.conversion_queue.sent[-1] == body
+    world.work()
+    assert world.row(image_id) == before
+
+
+def letter(number: int) -> Letter:
+    return Letter(
+        key=f"dead-letters/infer/{number}.json",
+        step="infer",
+        message_id=str(number),
+        body="",
+        buried_at_ms=number,
+    )
+
+
+def test_one_some_or_all_letters_are_chosen() -> None:
+    letters = [letter(number) for number in range(4)]
+    assert list(chosen(letters, "2")) == [letters[2]]
+    assert list(chosen(letters, "0, 3")) == [letters[0], letters[3]]
+    assert list(chosen(letters, "all")) == letters
+    with pytest.raises(WrongChoice, match="the id 9"):
+        list(chosen(letters, "1,9"))
+
+
+def test_a_queue_that_does_not_exist_is_told_which_do() -> None:
+    with pytest.raises(WrongChoice, match="QUEUE must be one of ingest, preprocessing"):
+        step_of("cats")
+
+
+def test_the_list_begins_with_the_oldest() -> None:
+    table = table_of([letter(2000), letter(1000)], now=3000)
+    assert list(table.columns[0].cells) == ["1000", "2000"]
+    assert list(table.columns[1].cells) == ["2 s", "1 s"]
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [(-5, "0 s"), (59_999, "59 s"), (60_000, "1 min"), (7_200_000, "2 h"), (172_800_000, "2 d")],
+)
+def test_an_age_is_told_in_its_largest_unit(milliseconds: int, text: str) -> None:
+    assert age(milliseconds) == text
