@@ -347,7 +347,9 @@ class Container:
                 "uploads_bucket": self.uploads.check,
                 "renditions_bucket": self.renditions.check,
                 **{
-                    f"{name}_queue": QueueFacts(queue=queue, dead_letters=self.dead_letters[name])
+                    f"{name.replace('-', '_')}_queue": QueueFacts(
+                        queue=queue, dead_letters=self.dead_letters[name]
+                    )
                     for name, queue in self.queues.items()
                 },
                 "check": CheckFacts(

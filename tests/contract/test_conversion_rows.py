@@ -457,3 +457,23 @@ class TestAddRenditions:
         with pytest.raises(Superseded) as caught:
             rows.conversions.add_renditions(message_for(image), {"wide": self.SMALL}, now_ms=91)
         assert caught.value.gone
+
+
+def test_a_requeue_is_counted_once_of_those_that_read_the_same_row(rows: Rows) -> None:
+    seen = rows.queued()
+    rows.conversions.count_requeue(seen, now_ms=20)
+    with pytest.raises(Superseded):
+        rows.conversions.count_requeue(seen, now_ms=21)
+    assert rows.images.get(seen.image_id).conversion_requeues == 1
+
+
+def test_copies_are_given_up_only_if_nobody_was_heard_of_since(rows: Rows) -> None:
+    seen = rows.queued()
+    message = ImageMessage(image_id=seen.image_id, generation="v1", attempt=1, queued_at_ms=1)
+    rows.conversions.note_fault(message, BUSY, now_ms=20)
+    with pytest.raises(Superseded):
+        rows.conversions.fail(message, BUSY, now_ms=21, unchanged_since_ms=seen.updated_at_ms)
+    ended = rows.conversions.fail(message, BUSY, now_ms=22, unchanged_since_ms=20)
+    assert ended.conversion_status is ConversionStatus.FAILED
+    with pytest.raises(Superseded):
+        rows.conversions.count_requeue(ended, now_ms=23)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.aws.image_rows import item_of
 from chalicelib.aws.image_table import TOMBSTONE_SECONDS, UNUSED_SECONDS, ImageTable
 from chalicelib.errors import ImageExists, ImageNotFound, NotRetryable, Superseded
 from chalicelib.images import (
@@ -856,3 +857,123 @@ class TestInDynamoDb:
 
     def test_a_table_that_is_there_passes_its_check(self, real: ImageTable) -> None:
         real.check()
+
+
+def walked(table: ImageTable, status: Status | ConversionStatus) -> list[str]:
+    """The ids of all pages."""
+    found: list[str] = []
+    place: str | None = None
+    while True:
+        page, place = table.oldest(status, after=place)
+        found += [image.image_id for image in page]
+        if place is None:
+            return found
+
+
+class TestOldest:
+    def test_going_through_a_status_meets_every_image_once(self, table: ImageTable) -> None:
+        made = [at_status(table, Status.PREPROCESSED).image_id for _ in range(9)]
+        at_status(table, Status.QUEUED)
+        assert sorted(walked(table, Status.PREPROCESSED)) == sorted(made)
+        assert walked(table, Status.INFERENCING) == []
+
+    def test_pending_copies_are_found_until_they_are_made_failed_or_deleted(
+        self, table: ImageTable
+    ) -> None:
+        pending = at_status(table, Status.COMPLETED)
+        at_status(table, Status.PREPROCESSING_FAILED)
+        gone = at_status(table, Status.COMPLETED)
+        deleted(table, gone)
+        assert walked(table, ConversionStatus.PENDING) == [pending.image_id]
+
+    def test_copies_that_a_retry_makes_pending_again_are_found_again(
+        self, table: ImageTable
+    ) -> None:
+        failed = at_status(table, Status.PREPROCESSING_FAILED)
+        table.retry(failed, Status.QUEUED, now_ms=20)
+        assert walked(table, ConversionStatus.PENDING) == [failed.image_id]
+
+
+class TestCountRequeue:
+    @pytest.mark.parametrize("status", RUNNING)
+    def test_each_is_counted_once_of_those_that_read_the_same_row(
+        self, table: ImageTable, status: Status
+    ) -> None:
+        seen = at_status(table, status)
+        table.count_requeue(seen, now_ms=20)
+        with pytest.raises(Superseded):
+            table.count_requeue(seen, now_ms=21)
+        known = table.get(seen.image_id)
+        assert (known.requeues, known.status, known.updated_at_ms) == (1, status, 20)
+        table.count_requeue(known, now_ms=30)
+        assert table.get(seen.image_id).requeues == 2
+
+    @pytest.mark.parametrize("status", FINAL)
+    def test_what_ended_is_not_counted(self, table: ImageTable, status: Status) -> None:
+        with pytest.raises(Superseded):
+            table.count_requeue(at_status(table, status), now_ms=20)
+
+    def test_a_deleted_row_stays_deleted(self, table: ImageTable) -> None:
+        image = queued(table)
+        deleted(table, image)
+        with pytest.raises(Superseded) as caught:
+            table.count_requeue(image, now_ms=20)
+        assert caught.value.gone
+
+    def test_a_retry_begins_to_count_anew_and_keeps_the_model_that_it_asks_for(
+        self, table: ImageTable
+    ) -> None:
+        image = queued(table)
+        table.count_requeue(image, now_ms=20)
+        failed = table.fail(message_for(image), Status.PREPROCESSING_FAILED, FAULT, now_ms=21)
+        retried = table.retry(failed, Status.QUEUED, now_ms=22, model="other@2")
+        assert (retried.requeues, retried.model) == (0, "other@2")
+        message = message_for(image, attempt=2)
+        failed = table.fail(message, Status.PREPROCESSING_FAILED, FAULT, now_ms=23)
+        assert table.retry(failed, Status.QUEUED, now_ms=24).model is None
+
+
+class TestExpire:
+    def test_an_unused_link_expires_and_an_upload_is_still_accepted(
+        self, table: ImageTable
+    ) -> None:
+        image = new_image()
+        table.create(image)
+        table.expire(image, now_ms=20)
+        assert table.get(image.image_id).status is Status.EXPIRED
+        with pytest.raises(Superseded):
+            table.expire(image, now_ms=21)
+        assert accept(table, image).status is Status.QUEUED
+
+    def test_what_was_uploaded_or_deleted_does_not_expire(self, table: ImageTable) -> None:
+        image = queued(table)
+        with pytest.raises(Superseded):
+            table.expire(image, now_ms=20)
+        deleted(table, image)
+        with pytest.raises(Superseded):
+            table.expire(image, now_ms=20)
+
+
+def test_an_image_is_given_up_only_if_nobody_was_heard_of_since(table: ImageTable) -> None:
+    image = at_status(table, Status.PREPROCESSING)
+    message, failed = message_for(image), Status.PREPROCESSING_FAILED
+    table.note_fault(message, FAULT, now_ms=30)
+    with pytest.raises(Superseded):
+        table.fail(message, failed, TRUNCATED, now_ms=31, unchanged_since_ms=image.updated_at_ms)
+    ended = table.fail(message, failed, TRUNCATED, now_ms=32, unchanged_since_ms=30)
+    assert (ended.status, ended.conversion_status) == (failed, ConversionStatus.FAILED)
+
+
+def test_ten_thousand_rows_are_read_to_the_end_by_the_index(edges: Edges) -> None:
+    """Invariant 39, on DynamoDB as the local AWS has it."""
+    table = ImageTable(table=edges.clients.table(edges.images_table()), shards=SHARDS)
+    made = set()
+    with table.table.batch_writer() as writer:
+        for number in range(10_000):
+            image = replace(new_image(created_at_ms=1_795_000_000_000 + number), generation="v1")
+            image = replace(image, status=Status.QUEUED)
+            writer.put_item(Item=item_of(image) | table._index.keys_of(image))
+            made.add(image.image_id)
+    found = walked(table, Status.QUEUED)
+    assert len(found) == 10_000
+    assert set(found) == made

@@ -223,3 +223,39 @@ def posted(form: UploadForm, body: bytes, **changed: str) -> httpx.Response:
     return httpx.post(
         form.url, data={**form.fields, **changed}, files={"file": ("photo.png", body)}
     )
+
+
+def test_the_oldest_version_of_an_object_is_found(store: ObjectStore) -> None:
+    assert store.oldest_version(KEY) is None
+    first = store.put(KEY, b"one", content_type="image/png")
+    store.put(KEY, b"second", content_type="image/png")
+    store.put(f"{KEY}-of-another", b"three", content_type="image/png")
+    found = store.oldest_version(KEY)
+    assert found is not None
+    assert (found.key, found.version_id, found.size_bytes) == (KEY, first, 3)
+    store.delete(KEY)
+    assert store.oldest_version(KEY) == found, "a delete marker hides it and no more"
+    store.delete_prefix(KEY)
+    assert store.oldest_version(KEY) is None
+
+
+def test_an_object_without_versions_is_known_by_its_etag(plain_store: ObjectStore) -> None:
+    plain_store.put(KEY, b"one", content_type="image/png")
+    found = plain_store.oldest_version(KEY)
+    assert found is not None
+    assert (found.version_id, found.etag) == (None, "f97c5d29941bfb1b2fdab0874906ab82")
+
+
+def test_the_current_objects_under_a_prefix_are_listed(store: ObjectStore) -> None:
+    for name in ("a/1", "a/2", "a/2", "b/1"):
+        store.put(name, b"x", content_type="text/plain")
+    store.delete("a/1")
+    store.put("a/3", b"x", content_type="text/plain")
+    assert list(store.keys("a/")) == ["a/2", "a/3"]
+    assert list(store.keys("c/")) == []
+
+
+def test_more_objects_than_a_page_are_listed(store: ObjectStore) -> None:
+    for number in range(1003):
+        store.put(f"many/{number:04d}", b"", content_type="text/plain")
+    assert len(list(store.keys("many/"))) == 1003

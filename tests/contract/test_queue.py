@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.aws.queues import Queue
+from chalicelib.aws.queues import Level, Queue
 from chalicelib.errors import ServiceUnavailable
 from tests.contract.conftest import Edges
 from tests.fakes import FakeQueue
@@ -92,3 +92,12 @@ def test_deleting_nothing_or_twice_is_no_error(of: Side) -> None:
 def test_a_queue_that_is_not_there_is_unavailable(edges: Edges) -> None:
     with pytest.raises(ServiceUnavailable):
         Queue(sqs=edges.clients.sqs, name="no-such-queue").send("x")
+
+
+def test_what_waits_and_what_is_worked_on_are_told_apart(of: Side) -> None:
+    assert of.queue.level() == Level(waiting=0, in_flight=0)
+    of.queue.send("one")
+    of.receive()
+    of.queue.send("two")
+    of.queue.send("three")
+    assert of.queue.level() == Level(waiting=2, in_flight=1)

@@ -257,6 +257,9 @@ def test_health_names_what_it_asked(service: Service) -> None:
         "preprocessing_queue",
         "inference_queue",
         "conversion_queue",
+        "notification_queue",
+        "mail_feedback_queue",
+        "check",
     }
 
 
