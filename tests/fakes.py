@@ -122,11 +122,15 @@ class Tombstone:
 
 
 class FakeImageTable(ImageTable):
-    """Rows in a dictionary. ``history`` holds every row as it was written, in order."""
+    """Rows in a dictionary. ``history`` holds every row as it was written, in order.
+
+    Who is in ``readers`` sees each row at the moment at which a client could read it.
+    """
 
     def __init__(self, trail: Trail | None = None) -> None:
         self.rows: dict[str, Image | Tombstone] = {}
         self.history: list[Image] = []
+        self.readers: list[Callable[[Image], None]] = []
         self.trail = Trail() if trail is None else trail
 
     def create(self, image: Image) -> None:
@@ -331,6 +335,8 @@ class FakeImageTable(ImageTable):
     def _put(self, image: Image) -> Image:
         self.rows[image.image_id] = image
         self.history.append(image)
+        for reader in self.readers:
+            reader(image)
         return image
 
 
@@ -612,6 +618,11 @@ class FakeQueue(Queue):
         """Deliver everything that is in the queue once more, as SQS may."""
         for handle, message in list(self.held.items()):
             self.held[f"{handle}-again"] = Held(body=message.body)
+
+    def replay(self) -> None:
+        """Deliver everything that was ever sent once more, also what was removed long ago."""
+        for number, body in enumerate(self.sent):
+            self.held[f"{self.label}-replay-{len(self.held)}-{number}"] = Held(body=body)
 
     def removed(self, receipt_handles: Sequence[str]) -> None:
         """As the poller removes what a handler returned from without an error."""
