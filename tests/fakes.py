@@ -74,7 +74,8 @@ class Trail:
     """The calls of all edges that share it, in order.
 
     An action can be hung on one of them: before it, the call is never made where
-    the action raises; after it, the call was made and its answer is lost.
+    the action raises; after it, the call was made and its answer is lost. ``fired`` holds
+    the numbers of those whose action was hung on their number.
     """
 
     def __init__(self) -> None:
@@ -104,13 +105,13 @@ class Trail:
             self._fire(number, name, "after")
 
     def _fire(self, number: int, name: str, phase: Phase) -> None:
-        for action in (
-            self._actions.pop((number, phase), None),
-            self._named.pop((name, phase), None),
-        ):
-            if action is not None:
-                self.fired.append(number)
-                action()
+        numbered = self._actions.pop((number, phase), None)
+        if numbered is not None:
+            self.fired.append(number)
+            numbered()
+        named = self._named.pop((name, phase), None)
+        if named is not None:
+            named()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,9 @@ _MOST_CALLS = 150
 class Trailed(Protocol):
     """A world of fakes that share one trail."""
 
-    trail: Trail
+    @property
+    def trail(self) -> Trail:
+        """The calls that are made in it."""
 
 
 def boundaries_of[W: Trailed](

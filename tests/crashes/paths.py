@@ -4,15 +4,17 @@ A path has a setting, which is not broken off, and a run: all that its client, S
 who ask and deliver again until they are answered.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from chalicelib import messages
 from chalicelib.api.http import Request
+from chalicelib.batch import Stage
 from chalicelib.errors import DarkroomError, ServiceUnavailable
 from chalicelib.images import ConversionStatus, Failure, Status, source_key
 from chalicelib.imaging import renditions
+from chalicelib.messages import ImageMessage
 from chalicelib.models import ModelChoice
 from tests.crashes.invariants import watch
 from tests.fakes import Crash, FakeQueue, Tombstone, Trail
@@ -85,10 +87,19 @@ def until_answered(world: World, ask: Callable[[], object]) -> None:
     raise AssertionError("the client was never answered")
 
 
+def deliver_one(queue: FakeQueue, *, of: World) -> bool:
+    """Deliver one message of a queue; whether there was one."""
+    stages: Mapping[str, Stage[ImageMessage]] = {
+        "preprocessing": of.preprocess,
+        "inference": of.infer,
+        "conversion": of.convert,
+    }
+    return of.poll(queue, stages[queue.label])
+
+
 def empty(queue: FakeQueue, *, of: World) -> None:
     """Work on all that waits in one queue."""
-    stages = {"preprocessing": of.preprocess, "inference": of.infer, "conversion": of.convert}
-    while of.poll(queue, stages[queue.label]):
+    while deliver_one(queue, of=of):
         pass
 
 
@@ -221,15 +232,9 @@ def retried_while_workers_run(scene: Scene) -> None:
         world.api.retry(scene.image_id)
     for _ in range(MAX_RECEIVES + 1):
         for queue in (world.preprocessing_queue, world.inference_queue, world.conversion_queue):
-            empty_once(queue, of=world)
+            deliver_one(queue, of=world)
     until_answered(world, lambda: world.api.retry(scene.image_id))
     world.work()
-
-
-def empty_once(queue: FakeQueue, *, of: World) -> None:
-    """Deliver one message of a queue, if there is one."""
-    stages = {"preprocessing": of.preprocess, "inference": of.infer, "conversion": of.convert}
-    of.poll(queue, stages[queue.label])
 
 
 def with_another_model(setting: Callable[[World], str]) -> Callable[[World], str]:
@@ -285,13 +290,13 @@ def deleted(scene: Scene) -> None:
 def deleted_while_a_worker_runs(scene: Scene) -> None:
     """The worker has its message in hand; it may have got anywhere."""
     world = scene.world
-    empty_once(world.conversion_queue, of=world)
-    world.trail.at_next("uploads.get", "after", lambda: _delete_quietly(scene))
+
+    def delete() -> None:
+        until_answered(world, lambda: world.api.delete(scene.image_id))
+
+    world.trail.at_next("uploads.get", "after", delete)
+    deliver_one(world.conversion_queue, of=world)
     deleted(scene)
-
-
-def _delete_quietly(scene: Scene) -> None:
-    until_answered(scene.world, lambda: scene.world.api.delete(scene.image_id))
 
 
 def deleted_and_told_of_again(scene: Scene) -> None:
@@ -315,7 +320,7 @@ def with_a_broken_model(world: World) -> str:
 def with_a_broken_encoder(world: World) -> str:
     """Each copy fails."""
 
-    def convert(message: messages.ImageMessage) -> None:
+    def convert(message: ImageMessage) -> None:
         world.conversions.start(message, now_ms=1)
         raise RuntimeError("the encoder does not like it")
 
