@@ -115,6 +115,9 @@ class Run:
             if trap.fired is None:
                 return
             self.killed[series].append(trap.fired.operation)
+            print(
+                f"{time.monotonic() - self.deadline:6.0f} s  {series.path}: {trap.fired}, {series.act}"
+            )
 
     def _upload(self, series: Series, number: int) -> Trap:
         return self._sent(series, number, photo(), good=True)

@@ -40,7 +40,9 @@ class Ledger:
         wrong = [f"{image_id}: lost" for image_id in self.sent if image_id not in known]
         wrong += [f"{image_id}: nobody sent it" for image_id in known if image_id not in self.sent]
         for image_id, row in known.items():
-            wrong += [f"{image_id}: {what}" for what in _wrong_end(row, self.sent.get(image_id))]
+            wrong += [
+                f"{image_id}: {what}" for what in _wrong_end(row, good=self.sent.get(image_id))
+            ]
             wrong += [f"{image_id}: {what}" for what in _wrong_objects(row, objects)]
         for image_id, history in self.seen.items():
             wrong += [f"{image_id}: {what}" for what in _went_back(history)]
@@ -54,7 +56,7 @@ def images_of(items: Iterable[Mapping[str, Any]]) -> list[Image]:
     return [image_of(row) for row in rows if "status" in row]
 
 
-def _wrong_end(row: Image, good: bool | None) -> list[str]:
+def _wrong_end(row: Image, *, good: bool | None) -> list[str]:
     wrong = []
     if not row.status.final or row.conversion_status is ConversionStatus.PENDING:
         wrong.append(f"not ended: {row.status}, copies {row.conversion_status}")

@@ -1,6 +1,6 @@
 """A table for people, on the screen and in a file of docs/."""
 
-import datetime
+import datetime as dt
 import os
 import platform
 from collections.abc import Sequence
@@ -20,12 +20,14 @@ def published(path: Path, title: str, text: str, head: Sequence[str], rows: Rows
     for row in rows:
         table.add_row(*map(str, row))
     Console(width=120).print(table)
+    machine = (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+    )
     lines = [
         f"# {title}",
         "",
-        f"{datetime.date.today():%Y-%m-%d}, {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
-        f"Python {platform.python_version()}. {text}",
+        f"{dt.date.today():%Y-%m-%d}, {machine}. {text}",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",

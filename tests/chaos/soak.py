@@ -111,6 +111,8 @@ def main() -> int:
         reader.start()
         try:
             send_all(stage, ledger, nemesis, uploads=arguments.uploads, seconds=arguments.duration)
+            # What has piled up is worked on under its hand for a while, and then in peace.
+            stage.quiet(seconds=arguments.duration / 2)
             nemesis.active = False
             settled_from = time.monotonic()
             quiet = stage.quiet(seconds=_SETTLE_SECONDS)
@@ -139,7 +141,7 @@ def main() -> int:
         ("calls of workers", len(stage.proxy.done)),
         *((f"calls: {act}", acts[act]) for act in Act if act is not Act.PASS),
         ("statuses that a reader saw", sum(map(len, ledger.seen.values()))),
-        ("seconds until all was done, after the last upload", round(settled)),
+        ("seconds until all was done, once it let go", round(settled)),
         ("disagreements", len(wrong)),
     ]
     text = (
