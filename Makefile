@@ -105,6 +105,16 @@ bench-cold-start: $(VENV)/.run $(LAMBDA_VENV)/.made  ## What a first call of eac
 test: $(VENV)/.dev  ## All tests; T=path/to/test.py for some
 	@$(PYTHON) -m pytest $(T)
 
+# --- What breaks on purpose: docs/reliability.md
+
+.PHONY: crash-test
+crash-test: $(VENV)/.dev  ## Kill real workers at each of their calls; POINTS=40 of each MINUTES=13
+	@PYTHONPATH=vendor exec $(PYTHON) -m tests.chaos.crash --points $(or $(POINTS),40) --minutes $(or $(MINUTES),13)
+
+.PHONY: soak
+soak: $(VENV)/.dev  ## Uploads and a nemesis, then the books; DURATION=120 UPLOADS=300
+	@PYTHONPATH=vendor exec $(PYTHON) -m tests.chaos.soak --duration $(or $(DURATION),120) --uploads $(or $(UPLOADS),300)
+
 .PHONY: check
 check: lint types test package-check static  ## Everything that has to be green before a commit lands
 

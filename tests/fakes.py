@@ -76,7 +76,8 @@ class Trail:
     """The calls of all edges that share it, in order.
 
     An action can be hung on one of them: before it, the call is never made where
-    the action raises; after it, the call was made and its answer is lost.
+    the action raises; after it, the call was made and its answer is lost. ``fired`` holds
+    the numbers of those whose action was hung on their number.
     """
 
     def __init__(self) -> None:
@@ -106,13 +107,13 @@ class Trail:
             self._fire(number, name, "after")
 
     def _fire(self, number: int, name: str, phase: Phase) -> None:
-        for action in (
-            self._actions.pop((number, phase), None),
-            self._named.pop((name, phase), None),
-        ):
-            if action is not None:
-                self.fired.append(number)
-                action()
+        numbered = self._actions.pop((number, phase), None)
+        if numbered is not None:
+            self.fired.append(number)
+            numbered()
+        named = self._named.pop((name, phase), None)
+        if named is not None:
+            named()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,10 @@ class Tombstone:
 
 
 class FakeImageTable(ImageTable):
-    """Rows in a dictionary. ``history`` holds every row as it was written, in order."""
+    """Rows in a dictionary. ``history`` holds every row as it was written, in order.
+
+    Who is in ``readers`` sees each row at the moment at which a client could read it.
+    """
 
     # Of `oldest`: so small that a few images are many pages.
     page_size = 3
@@ -132,6 +136,7 @@ class FakeImageTable(ImageTable):
     def __init__(self, trail: Trail | None = None) -> None:
         self.rows: dict[str, Image | Tombstone] = {}
         self.history: list[Image] = []
+        self.readers: list[Callable[[Image], None]] = []
         self.trail = Trail() if trail is None else trail
 
     def create(self, image: Image) -> None:
@@ -378,6 +383,8 @@ class FakeImageTable(ImageTable):
     def _put(self, image: Image) -> Image:
         self.rows[image.image_id] = image
         self.history.append(image)
+        for reader in self.readers:
+            reader(image)
         return image
 
 
@@ -718,6 +725,11 @@ class FakeQueue(Queue):
         """Deliver everything that is in the queue once more, as SQS may."""
         for handle, message in list(self.held.items()):
             self.held[f"{handle}-again"] = Held(body=message.body)
+
+    def replay(self) -> None:
+        """Deliver everything that was ever sent once more, also what was removed long ago."""
+        for number, body in enumerate(self.sent):
+            self.held[f"{self.label}-replay-{len(self.held)}-{number}"] = Held(body=body)
 
     def removed(self, receipt_handles: Sequence[str]) -> None:
         """As the poller removes what a handler returned from without an error."""

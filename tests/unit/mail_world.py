@@ -75,10 +75,10 @@ _PATIENCE = 60
 class MailWorld:
     """Everything between the stream and SES over fakes that share one trail."""
 
-    def __init__(self) -> None:
+    def __init__(self, trail: Trail | None = None) -> None:
         self.now = NOW
         self.flags = Flags(real_time_notifications=True)
-        self.trail = Trail()
+        self.trail = Trail() if trail is None else trail
         self.notifications = FakeNotificationTable(self.trail)
         self.suppressions = FakeSuppressionTable(self.trail)
         self.images = FakeImageTable(self.trail)

@@ -37,11 +37,11 @@ UPDATE: Mapping[str, Any] = {
 class TrackingWorld:
     """Everything about parcels over fakes that share one trail. ``now`` is the server's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, trail: Trail | None = None) -> None:
         self.now = NOW
         self.flags = Flags()
         self.config = Config()
-        self.trail = Trail()
+        self.trail = Trail() if trail is None else trail
         self.tracking = FakeTrackingTable(self.trail)
         self.images = FakeImageTable(self.trail)
         self.claims = FakeIdempotencyTable(self.trail)

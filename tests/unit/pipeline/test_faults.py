@@ -5,7 +5,7 @@ dies, before or after the call took effect; then everything is delivered again.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -16,29 +16,12 @@ from chalicelib.errors import DarkroomError
 from chalicelib.images import ConversionStatus, Failure, Image, Status, results_key
 from chalicelib.imaging.formats import CopyFormat
 from chalicelib.messages import ImageMessage
+from tests.crashes.enumeration import boundaries
 from tests.fakes import FakeQueue, Phase, Tombstone, crash, unavailable
 from tests.unit.pipeline.world import PHOTO, PREDICTION, RECIPE, Stored, World, first_message
 
 FAULTS = pytest.mark.parametrize("fault", [unavailable, crash], ids=["unavailable", "crash"])
 PHASES = pytest.mark.parametrize("phase", ["before", "after"])
-
-
-def boundaries(
-    prepare: Callable[[World, int], None], run: Callable[[World], None]
-) -> Iterator[World]:
-    """A world for each call of the run, with the call's number to prepare it by.
-
-    Ends with the first number that the run has no call for.
-    """
-    for number in range(100):
-        world = World()
-        prepare(world, number)
-        run(world)
-        if not world.trail.fired:
-            assert number >= 10, "a run has more calls than that"
-            return
-        yield world
-    raise AssertionError("the run never ends")
 
 
 def upload_to_link(world: World) -> Stored:

@@ -100,8 +100,7 @@ def test_another_update_at_any_moment_is_kept_as_well_and_the_later_one_counts(
     world.update("pending")
     world.trail.at_next(call, phase, lambda: world.update("delivered", occurred_at=NOW + 100))
     world.update("in_transit", occurred_at=NOW + 50)
-    assert len(world.trail.fired) == 1
-    assert len(world.history()) == 3
+    assert len(world.history()) == 3, "the other one came between"
     parcel = world.parcel()
     assert (parcel.status, parcel.version) == ("delivered", 3)
     assert parcel.change_seq in (2, 3)

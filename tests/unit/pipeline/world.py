@@ -1,7 +1,7 @@
 """The pipeline on fakes: one place to put an upload in and to watch what comes out."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from chalicelib.api.image_view import ImageView
 from chalicelib.api.images import ImagesApi
 from chalicelib.batch import Batch, BatchFailed, Stage
 from chalicelib.clock import now_ms
-from chalicelib.errors import ModelInputMismatch
+from chalicelib.errors import DarkroomError, ModelInputMismatch
 from chalicelib.images import (
     ConversionStatus,
     Image,
@@ -36,7 +36,7 @@ from chalicelib.inference.package import ModelPackage
 from chalicelib.messages import ImageMessage
 from chalicelib.models import DEFAULT, ModelChoice, model_key
 from chalicelib.pipeline.backfill import Backfill
-from chalicelib.pipeline.bury import Bury
+from chalicelib.pipeline.bury import Bury, dead_letter_key
 from chalicelib.pipeline.check import Check
 from chalicelib.pipeline.infer import Infer
 from chalicelib.pipeline.ingest import Ingest
@@ -96,6 +96,14 @@ SETTINGS = Settings(
     signing_secret_parameter="/secret",
 )
 ON_THEIR_WAY = (Status.QUEUED, Status.PREPROCESSING, Status.PREPROCESSED, Status.INFERENCING)
+# So often a message is received before SQS takes it for a dead letter.
+MAX_RECEIVES = 5
+# The step that each queue feeds, and how an image ends of which that gave up a message.
+_ENDS: Mapping[str, tuple[str, Status | ConversionStatus]] = {
+    "preprocessing": ("preprocess", Status.PREPROCESSING_FAILED),
+    "inference": ("infer", Status.INFERENCE_FAILED),
+    "conversion": ("optimise", ConversionStatus.FAILED),
+}
 # More deliveries than any test needs: a loop that comes this far goes round in circles.
 _PATIENCE = 20
 
@@ -206,6 +214,7 @@ class World:
         self.conversion_queue = FakeQueue(self.trail, label="conversion")
         self.conversions = FakeConversionRows(self.images)
         self.claims = FakeIdempotencyTable(self.trail)
+        self.buried: list[str] = []
         self.classifier = FakeClassifier()
         limits = Limits(max_bytes=max_bytes, max_pixels=10_000, max_side=1000)
         self.classifiers = {"test@1": self.classifier}
@@ -349,15 +358,17 @@ class World:
     def create(self, *, outputs: Sequence[Output] = tuple(Output)) -> str:
         """A row that waits for its upload, as ``POST /images`` makes it."""
         image_id = new_image_id()
-        self.images.rows[image_id] = Image(
-            image_id=image_id,
-            status=Status.PENDING_UPLOAD,
-            conversion_status=ConversionStatus.PENDING,
-            created_at_ms=1_795_000_000_000,
-            updated_at_ms=1_795_000_000_000,
-            outputs=tuple(outputs),
-            original=Original(filename="cat.jpg"),
-            link_expires_at=1_795_000_900,
+        self.images._put(
+            Image(
+                image_id=image_id,
+                status=Status.PENDING_UPLOAD,
+                conversion_status=ConversionStatus.PENDING,
+                created_at_ms=1_795_000_000_000,
+                updated_at_ms=1_795_000_000_000,
+                outputs=tuple(outputs),
+                original=Original(filename="cat.jpg"),
+                link_expires_at=1_795_000_900,
+            )
         )
         return image_id
 
@@ -395,12 +406,15 @@ class World:
     def poll(self, queue: FakeQueue, stage: Stage[ImageMessage]) -> bool:
         """Deliver one message as Lambda does; whether there was one.
 
-        What fails, or kills its process, comes again.
+        What fails, or kills its process, comes again, and is buried once it came too often.
         """
         queue.reappear()
         records = queue.receive(1)
         if not records:
             return False
+        if int(records[0]["attributes"]["ApproximateReceiveCount"]) > MAX_RECEIVES:
+            self.give_up(queue, records)
+            return True
         faults = self.conversions if queue is self.conversion_queue else self.images
         batch = Batch(
             name=queue.label,
@@ -414,6 +428,14 @@ class World:
             queue.removed([record["receiptHandle"] for record in records])
         return True
 
+    def give_up(self, queue: FakeQueue, records: Sequence[Any]) -> None:
+        """Deliver messages as dead letters; they stay until they are buried."""
+        step, failed_status = _ENDS[queue.label]
+        with suppress(DarkroomError, Crash):
+            self.bury({"Records": records}, step=step, failed_status=failed_status)
+            self.buried += [dead_letter_key(step, record["messageId"]) for record in records]
+            queue.removed([record["receiptHandle"] for record in records])
+
     def work(self) -> None:
         """Deliver all messages until the queues are empty."""
         for _ in range(_PATIENCE):
@@ -426,7 +448,11 @@ class World:
 
     def run(self, upload: Stored) -> None:
         """From an upload to the end."""
-        self.deliver_event(upload.event())
+        self.run_event(upload.event())
+
+    def run_event(self, event: Any) -> None:
+        """From the event of an upload to the end."""
+        self.deliver_event(event)
         self.work()
 
     def completed(self) -> str:
