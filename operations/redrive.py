@@ -115,6 +115,9 @@ def main() -> int:
     parser.add_argument("--aws-port", default="")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        # A table in a file or a pipe need not be folded.
+        console.width = 160
     counts: Counter[Outcome] = Counter()
     try:
         step = step_of(arguments.queue)

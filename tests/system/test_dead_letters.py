@@ -1,5 +1,6 @@
 """Poison, dead letters and the check, on the deployed stack."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import httpx
 from tests.polling import eventually
 from tests.system.conftest import UPLOADS_BUCKET, Service, photo
 from tests.system.test_failures import send
+from tests.system.test_tracking import TICK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -45,7 +47,9 @@ def letters_about(service: Service, image_id: str) -> list[str]:
 
 def check(service: Service) -> None:
     """Run the check, as its schedule does."""
-    answer = service.deployed.aws("lambda").invoke(FunctionName=service.function("Check"))
+    answer = service.deployed.aws("lambda").invoke(
+        FunctionName=service.function("Check"), Payload=json.dumps(TICK)
+    )
     assert "FunctionError" not in answer, answer["Payload"].read()
 
 
