@@ -30,7 +30,7 @@ class StuckImages:
     What it sends is a copy of the message that was lost, for the same attempt: were that not lost
     after all, this would be one that came twice. The message goes out before it is counted on the
     row; of two checks at once one is counted, and an image is given up only if nobody was heard of
-    since it was read (docs/adr/0013).
+    since it was read (docs/adr/0015).
 
     Args:
         images: The rows.
