@@ -8,6 +8,7 @@ after each step, those of a service at rest once everything was worked on.
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -110,7 +111,7 @@ class AnyOrder(RuleBasedStateMachine):
         world.trail._actions.clear()
         for image_id, row in list(world.images.rows.items()):
             if isinstance(row, Tombstone) and row.removing:
-                until_answered(world, lambda image_id=image_id: world.api.delete(image_id))
+                until_answered(world, partial(world.api.delete, image_id))
         for upload in self.uploads:
             world.deliver_event(upload.event())
         for label in ("preprocessing", "inference", "conversion") * 3:
