@@ -5,6 +5,7 @@ The process dies there, or AWS does not answer. Everything is asked for and deli
 and then the image has to be as if nothing had happened, to the byte.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -139,3 +140,11 @@ def facts(scene: Scene) -> Mapping[str, Any]:
             if key.startswith(prefixes)
         },
     }
+
+
+def test_what_comes_twice_is_counted_once(capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = (path for path in PATHS if path.name == "everything twice")
+    path.run(path.scene())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    finished = [line["stage"] for line in lines if "ProcessedImages" in line]
+    assert sorted(finished) == ["infer", "optimise", "preprocess"]
