@@ -139,7 +139,7 @@ def submit(
     as_json: AsJson = False,
     wait: Annotated[bool, typer.Option(help="Wait for the results.")] = True,
     parallel: Annotated[int, typer.Option(help="Uploads at a time.", min=1, max=32)] = 4,
-    again: Annotated[bool, typer.Option(help="Send also what was sent before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Send also what was sent before.")] = False,
     output: Annotated[
         list[Output] | None, typer.Option(help="What to make; all by default.")
     ] = None,
