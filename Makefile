@@ -153,7 +153,7 @@ static: $(VENV)/.dev $(CHECKOV_VENV)/.checkov  ## cfn-lint and checkov, over the
 
 .PHONY: pins
 pins: $(VENV)/.dev  ## Write down the versions that are installed
-	@{ head -2 constraints.txt; $(PYTHON) -m pip freeze --all | grep -v -i '^pip=='; } > build-pins.tmp
+	@{ head -2 constraints.txt; $(PYTHON) -m pip freeze --all --exclude-editable | grep -v -i '^pip=='; } > build-pins.tmp
 	@mv build-pins.tmp constraints.txt
 
 ##@ Clean

@@ -20,6 +20,9 @@ def main(requirements: list[str]) -> int:
     if code == 0:
         # Its photos are wanted, not its code, and so none of what its code needs.
         code, said = _run([*pip, "--no-deps", "scikit-image==0.26.0"])
+    if code == 0:
+        # The command line, in place: .venv/bin/darkroom.
+        code, said = _run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
     if code != 0:
         errors = [line for line in said if line.startswith("ERROR")] or said[-3:]
         print("Error: the packages could not be installed:", *errors, sep="\n  ", file=sys.stderr)
