@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from time import perf_counter
 
 import msgspec
 
@@ -32,6 +33,9 @@ from chalicelib.inference.package import ModelPackage
 from chalicelib.messages import ImageMessage
 from chalicelib.pipeline.models import Models
 from chalicelib.pipeline.shadow import Shadow
+
+# A call to AWS takes 5 ms and more. What comes back sooner is done before a thread wakes up.
+_WORTH_A_THREAD_SECONDS = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +95,11 @@ class Infer:
             ServiceUnavailable: Which model is active cannot be told.
         """
         active = self.models.active()
-        begun = self._overlapping(lambda message: self._begin(message, active), batch)
+
+        def begin(message: ImageMessage) -> Begun:
+            return self._begin(message, active)
+
+        begun = self._overlapping(begin, batch)
         outcomes: list[Exception | None] = [
             entry if isinstance(entry, Exception) else None for entry in begun
         ]
@@ -247,16 +255,10 @@ class Infer:
         self, step: Callable[[T], R], entries: Sequence[T]
     ) -> list[R | Exception]:
         """A step for each entry, several at a time: what it returns or raises."""
-
-        def tried(entry: T) -> R | Exception:
-            try:
-                return step(entry)
-            # The batch loop's part of this stage: one image's fault is its own.
-            except Exception as error:  # noqa: BLE001
-                return error
-
         outcomes: dict[int, R | Exception] = {}
         waiting = deque(enumerate(entries))
+        name = step.__name__
+        started = perf_counter()
 
         def work() -> None:
             while True:
@@ -264,17 +266,31 @@ class Infer:
                     place, entry = waiting.popleft()
                 except IndexError:
                     return
-                outcomes[place] = tried(entry)
+                try:
+                    outcomes[place] = step(entry)
+                # The batch loop's part of this stage: one image's fault is its own.
+                except Exception as error:  # noqa: BLE001
+                    outcomes[place] = error
 
+        lanes = min(self.lanes, len(entries))
+        if self._seconds.get(name, _WORTH_A_THREAD_SECONDS) < _WORTH_A_THREAD_SECONDS:
+            lanes = 1
         # This thread works too, and a task is a thread's, not an entry's: handing 8 entries over
         # one by one cost 0.06 ms each, a twentieth of a prediction.
-        helpers = [self._pool.submit(work) for _ in range(min(self.lanes, len(entries)) - 1)]
+        helpers = [self._pool.submit(work) for _ in range(lanes - 1)]
         work()
         for helper in helpers:
             # One that has not begun finds nothing left to do.
             if not helper.cancel():
                 helper.result()
+        if entries:
+            self._seconds[name] = (perf_counter() - started) * lanes / len(entries)
         return [outcomes[place] for place in range(len(entries))]
+
+    @cached_property
+    def _seconds(self) -> dict[str, float]:
+        """How long an entry of each step took last time."""
+        return {}
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
