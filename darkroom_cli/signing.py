@@ -1,6 +1,7 @@
 """Signature Version 4 on httpx's requests, as API Gateway asks for with ``AWS_IAM``."""
 
 from collections.abc import Generator
+from urllib.parse import quote, urlencode
 
 import httpx
 from botocore.auth import SigV4Auth
@@ -27,6 +28,10 @@ class Signed(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """The request with its signature."""
+        # As the algorithm writes a query: httpx would send + for a space, and AWS checks %20.
+        query = urlencode(request.url.params.multi_items(), quote_via=quote, safe="~")
+        if query:
+            request.url = request.url.copy_with(query=query.encode())
         signed = AWSRequest(
             method=request.method,
             url=str(request.url),

@@ -86,3 +86,12 @@ def test_a_signature_is_the_one_that_botocore_makes_of_what_is_sent() -> None:
     signer = SigV4Auth(credentials, "execute-api", "eu-west-1")
     text = signer.string_to_sign(again, signer.canonical_request(again))
     assert given.endswith(f"Signature={signer.signature(text, again)}")
+
+
+def test_a_signed_query_is_written_as_the_algorithm_writes_it() -> None:
+    """`httpx` writes a space as +, which AWS reads as a plus when it checks the signature."""
+    auth = Signed(Credentials("AKIDEXAMPLE", "secret"), region="eu-west-1")
+    request = httpx.Request("GET", "https://api.test/status", params={"tracking_id": "PX 1/ä+~"})
+    signed = next(auth.auth_flow(request))
+    assert signed.url.query == b"tracking_id=PX%201%2F%C3%A4%2B~"
+    assert "Signature=" in signed.headers["Authorization"]
