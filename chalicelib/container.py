@@ -582,7 +582,7 @@ class Container:
         return Notify(
             queue=self.notification_queue,
             archive=self.uploads,
-            flags=self.flags.value,
+            flags=self.flags.known,
             sends=bool(self.settings.mail_from),
         )
 
@@ -627,7 +627,7 @@ class Container:
             mailer=Mailer(
                 ses=self.clients.ses, configuration_set=self.settings.mail_configuration_set
             ),
-            flags=self.flags.value,
+            flags=self.flags.known,
             sends=bool(self.settings.mail_from),
         )
 

@@ -117,6 +117,17 @@ class JsonParameter[T]:
             self._take(text)
         return self._value
 
+    def known(self) -> T:
+        """The value in force, for whoever would lose something by acting on the default.
+
+        Raises:
+            ServiceUnavailable: SSM has not answered in this process yet.
+        """
+        value = self.value()
+        if self._text is None:
+            raise ServiceUnavailable(f"{self._name} was never read")
+        return value
+
     def _take(self, text: str) -> None:
         try:
             self._value = msgspec.json.decode(text, type=self._schema)

@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.parameters import SSMProvider
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from chalicelib.aws.parameters import JsonParameter
+from chalicelib.errors import ServiceUnavailable
 from chalicelib.flags import Config, Flags
 
 ON = '{"enhanced_tracking": true}'
@@ -99,6 +100,22 @@ def test_without_ssm_the_last_good_value_stays(
 @pytest.mark.parametrize("fault", [DOWN, DENIED, GONE])
 def test_without_ssm_at_a_cold_start_the_defaults_hold(fault: Exception) -> None:
     assert parameter(FakeSsm(fault)).value() == Flags()
+
+
+@pytest.mark.parametrize("fault", [DOWN, DENIED, GONE])
+def test_who_would_lose_something_by_the_defaults_waits_until_ssm_has_answered(
+    fault: Exception,
+) -> None:
+    ssm, clock = FakeSsm(fault), Clock()
+    flags = parameter(ssm, clock=clock, max_age_seconds=0)
+    with pytest.raises(ServiceUnavailable):
+        flags.known()
+    ssm.value = ON
+    clock.seconds += 60
+    assert flags.known() == Flags(enhanced_tracking=True)
+    ssm.value = fault
+    clock.seconds += 60
+    assert flags.known() == Flags(enhanced_tracking=True), "the last good value"
 
 
 def test_ssm_is_left_alone_for_a_while_after_a_failure_and_then_asked_again() -> None:
