@@ -27,6 +27,8 @@ IMAGE_CODES: Mapping[str, str] = {
     "service_unavailable": "AWS did not answer, every time it was tried",
     "internal_error": "a fault of ours, every time it was tried",
     "worker_lost": "the process died without a word, every time it was tried",
+    "processing_stuck": "nobody was heard of for hours, every time it was started again; the check "
+    "gave it up",
 }
 
 
@@ -323,7 +325,17 @@ SCHEMAS: Mapping[str, Schema] = {
                             "description": "Whether it answers.",
                         }
                     },
-                    {"waiting": _count("Messages that wait in a queue.")},
+                    {
+                        "waiting": _count("Messages that wait in a queue."),
+                        "in_flight": _count("Messages that are worked on."),
+                        "dead_letters": _count("Letters of the queue that wait to be buried."),
+                        "last_run": _or_null(
+                            _count("When the check last ran, in seconds since the Unix epoch.")
+                        ),
+                        "took_ms": _count("Milliseconds that it took."),
+                        "found": _named({"type": "integer"}, "What it found, and how many."),
+                        "not_done": _list_of({"type": "string"}, "The parts of it that failed."),
+                    },
                 ),
                 "Each part by its name.",
             ),
