@@ -144,7 +144,8 @@ def test_whatever_is_sent_the_answer_is_one_that_the_served_document_describes(
     service: Service, document: dict[str, Any], route: str
 ) -> None:
     described = schemathesis.openapi.from_dict(document)
-    described.config.update(base_url=service.deployed.places.api_url)
+    # A busy machine takes its time.
+    described.config.update(base_url=service.deployed.places.api_url, request_timeout=60)
     method, path = route.split(" ")
 
     @settings(max_examples=10, suppress_health_check=list(HealthCheck), deadline=None)
