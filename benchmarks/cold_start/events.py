@@ -9,6 +9,18 @@ from chalicelib.images import source_key
 
 NOTHING: dict[str, Any] = {"Records": []}
 
+_SCHEDULED: dict[str, Any] = {
+    "version": "0",
+    "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "account": "000000000000",
+    "time": "2026-11-24T12:00:00Z",
+    "region": "us-east-1",
+    "resources": ["arn:aws:events:us-east-1:000000000000:rule/check"],
+    "detail": {},
+}
+
 
 def event_of(handler: str) -> tuple[str, dict[str, Any]]:
     """A first event for a handler, and in words what it is.
@@ -22,9 +34,12 @@ def event_of(handler: str) -> tuple[str, dict[str, Any]]:
         "ingest": ("an upload", uploaded),
         "preprocess": ("a message", _messages(messages.encode(MESSAGE))),
         "infer": ("a message", _messages(messages.encode(MESSAGE))),
+        "optimise": ("a message", _messages(messages.encode(MESSAGE))),
+        "check": ("its schedule", _SCHEDULED),
         "bury_ingest": ("a dead letter", _messages("{}")),
         "bury_preprocessing": ("a dead letter", _messages(messages.encode(MESSAGE))),
         "bury_inference": ("a dead letter", _messages(messages.encode(MESSAGE))),
+        "bury_conversion": ("a dead letter", _messages(messages.encode(MESSAGE))),
     }
     return known.get(handler.rpartition(".")[2], ("no records", NOTHING))
 

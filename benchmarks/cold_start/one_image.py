@@ -51,8 +51,15 @@ class OneImage:
             "GetItem": {"Item": self._row},
             "UpdateItem": {"Attributes": self._row},
             "GetQueueUrl": {"QueueUrl": f"{self.url}/000000000000/queue"},
-            "GetQueueAttributes": {"Attributes": {"ApproximateNumberOfMessages": "0"}},
+            "GetQueueAttributes": {
+                "Attributes": {
+                    "ApproximateNumberOfMessages": "0",
+                    "ApproximateNumberOfMessagesNotVisible": "0",
+                }
+            },
             "SendMessage": {"MessageId": "1"},
+            # Nothing is stuck.
+            "Query": {"Items": [], "Count": 0, "ScannedCount": 0},
             # A choice of models that leaves everything as it is, and a secret like any other.
             "GetParameter": {"Parameter": {"Name": "parameter", "Value": "{}", "Version": 1}},
         }
