@@ -75,6 +75,10 @@ destroy: $(VENV)/.run  ## Delete the stack of a stage, and say what stays; STAGE
 cost: $(VENV)/.run  ## What a million images cost, from operations/costs.yaml
 	@$(PYTHON) -m operations.cost
 
+.PHONY: capacity
+capacity: $(VENV)/.dev  ## Which limits bind first, and a simulated day, from operations/costs.yaml
+	@$(PYTHON) -m operations.capacity
+
 .PHONY: redrive
 redrive: $(VENV)/.run  ## List dead letters, or send them back: QUEUE=name ID=message-id,...|all STAGE=local
 	@PYTHONPATH=vendor $(PYTHON) -m operations.redrive "$(QUEUE)" --id "$(ID)" $(OPERATED)

@@ -12,6 +12,12 @@ def test_the_page_shows_what_the_figures_give() -> None:
     assert table(DATA) in (ROOT / "docs" / "cost.md").read_text()
 
 
+def test_the_page_compares_with_what_others_ask() -> None:
+    page = (ROOT / "docs" / "cost.md").read_text()
+    for name, entry in DATA["elsewhere"].items():
+        assert f"| {name} | {entry['dollars_per_million']:,} |" in page
+
+
 def test_every_price_has_its_source() -> None:
     for entry in (*DATA["prices"].values(), *DATA["elsewhere"].values()):
         assert entry["source"].startswith("https://")
