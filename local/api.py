@@ -1,15 +1,19 @@
 """The API: ``chalice local``, against the local AWS."""
 
+import json
 from pathlib import Path
 
 import msgspec
 
 from infrastructure.model_layer import LAYER_PACKAGE, checked
 from infrastructure.package import chalice_command
-from local.aws import local_environ
+from local.aws import ACCOUNT, client, local_environ
 from local.places import HOST, Places
 from local.processes import Process
-from local.stack import STAGE
+from local.stack import STACK, STAGE
+
+# Of the function that answers the API: as the stack.
+API_FUNCTION = STACK
 
 
 def api_process(places: Places, *, model: Path | None = None) -> Process:
@@ -23,6 +27,8 @@ def api_process(places: Places, *, model: Path | None = None) -> Process:
         # As the template tells it to the deployed functions.
         description = msgspec.json.encode(checked(model).description).decode()
         environ |= {"MODEL": LAYER_PACKAGE, "MODEL_DESCRIPTION": description}
+    if places.enforces_iam:
+        environ |= as_function(places, API_FUNCTION)
     return Process(
         name="The API",
         command=[
@@ -33,3 +39,28 @@ def api_process(places: Places, *, model: Path | None = None) -> Process:
         log=places.logs / "api.log",
         record=places.folder / "api.pid",
     )
+
+
+def as_function(places: Places, function: str) -> dict[str, str]:
+    """The environment of a process that has the rights of a deployed function, and no others.
+
+    Args:
+        places: Of a run that enforces IAM, with its stack.
+        function: The function's name.
+    """
+    arn = client(places, "lambda").get_function_configuration(FunctionName=function)["Role"]
+    iam, role = client(places, "iam"), arn.rpartition("/")[2]
+    # A function's role trusts Lambda alone. Here the owner of the local AWS is to take it too.
+    trust = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+    owner = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    allowed = {"Effect": "Allow", "Principal": owner, "Action": "sts:AssumeRole"}
+    if allowed not in trust["Statement"]:
+        trust["Statement"].append(allowed)
+        iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(trust))
+    session = client(places, "sts").assume_role(RoleArn=arn, RoleSessionName=function)
+    return {
+        "AWS_LAMBDA_FUNCTION_NAME": function,
+        "AWS_ACCESS_KEY_ID": session["Credentials"]["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": session["Credentials"]["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": session["Credentials"]["SessionToken"],
+    }
