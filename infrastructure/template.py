@@ -10,6 +10,7 @@ from chalice.package import YAMLTemplateSerializer
 
 from infrastructure.alarms import Function, alarms, functions_of
 from infrastructure.dashboard import dashboard
+from infrastructure.request_models import add_request_models
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each is merged into the ones before it.
@@ -50,6 +51,7 @@ def resources_of(stage: str) -> dict[str, Any]:
 def finish(template: dict[str, Any]) -> None:
     """What Chalice's template needs and a merge cannot do to it."""
     body = template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]
+    add_request_models(body)
     body.setdefault("securityDefinitions", {})["api_key"] = {
         "type": "apiKey",
         "name": "x-api-key",

@@ -25,6 +25,7 @@ from infrastructure.package import (
     fill_in_policies,
     trim_layer,
 )
+from infrastructure.request_models import add_request_models
 from infrastructure.template import config, resources_of
 from infrastructure.terraform_text import Texts, snake
 from infrastructure.terraform_types import translated
@@ -248,6 +249,7 @@ def _adapt_trigger(found: dict[str, Any], texts: Texts, changes: Mapping[str, An
 def _adapt_api(chalice: dict[str, Any], template: Mapping[str, Any], texts: Texts) -> None:
     api = template["Resources"]["RestAPI"]["Properties"]
     swagger = json.loads(chalice["locals"]["chalice_api_swagger"])
+    add_request_models(swagger)
     swagger["x-amazon-apigateway-gateway-responses"] = {
         kind: {
             **({"statusCode": str(entry["StatusCode"])} if "StatusCode" in entry else {}),

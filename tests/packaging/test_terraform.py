@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from infrastructure.request_models import MODELS
 from infrastructure.terraform import make_terraform
 from infrastructure.terraform_text import TYPES, Texts, snake
 from infrastructure.terraform_types import translated
@@ -349,6 +350,10 @@ def test_routes_refusals_and_keys_are_the_same(folder: Path, resources: dict[str
                 if isinstance(security, dict):
                     security = security["Fn::If"][1 if name == "keyed_swagger" else 2] or None
                 assert swagger["paths"][path][method].get("security") == security, (path, method)
+                bodies = swagger["paths"][path][method].get("parameters")
+                assert bodies == route.get("parameters"), (path, method)
+        assert swagger["definitions"] == api["DefinitionBody"]["definitions"]
+        assert set(MODELS.values()) < set(swagger["definitions"])
 
 
 def test_what_has_no_translation_is_said(resources: dict[str, Any]) -> None:
