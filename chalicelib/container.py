@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.suppression_table import SuppressionTable
     from chalicelib.aws.tracking_table import TrackingTable
     from chalicelib.batch import Batch, FaultRecord, Stage
+    from chalicelib.dead_letters import DeadLetters
     from chalicelib.flags import Config, Flags
     from chalicelib.imaging.limits import Limits
     from chalicelib.inference.package import ModelPackage
@@ -542,6 +543,33 @@ class Container:
             images=self.images,
             queue_of=self._queue_before,
             conversion_queue=self.conversion_queue,
+        )
+
+    @cached_property
+    def letters(self) -> "DeadLetters":
+        """What was given up, and its way back."""
+        import json
+
+        from chalicelib.clock import now_ms
+        from chalicelib.dead_letters import DeadLetters
+        from chalicelib.pipeline.notify import queue_change
+
+        return DeadLetters(
+            archive=self.uploads,
+            images=self.images,
+            retries=self.retries,
+            queues={
+                "preprocess": self.preprocessing_queue,
+                "infer": self.inference_queue,
+                "optimise": self.conversion_queue,
+                "mail": self.notification_queue,
+            },
+            handlers={
+                "ingest": lambda body: self.ingest(json.loads(body)),
+                "feedback": lambda body: self.feedback({"Records": [{"body": body}]}),
+                # Not `notify`: it archives again what it cannot read, under the same key.
+                "notify": lambda record: queue_change(self.notification_queue, record, now_ms()),
+            },
         )
 
     @cached_property

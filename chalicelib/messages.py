@@ -1,6 +1,7 @@
 """What stands in the queues: frozen, versioned, to and from JSON."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,6 +13,9 @@ from chalicelib.errors import MessageRejected
 from chalicelib.images import Image
 from chalicelib.models import REFERENCE_PATTERN
 from chalicelib.parcels import Location, ParcelStatus
+
+# Where messages lie that were given up (docs/adr/0001).
+LETTERS_PREFIX = "dead-letters/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,11 @@ def message_about(image: Image, *, now_ms: int, attempt: int | None = None) -> I
         queued_at_ms=now_ms,
         model=image.model,
     )
+
+
+def dead_letter_key(step: str, message_id: str) -> str:
+    """Where a dead letter is kept; the same letter always in the same place."""
+    return f"{LETTERS_PREFIX}{step}/{re.sub(r'[^A-Za-z0-9-]', '_', message_id)}.json"
 
 
 def encode(message: ImageMessage | NotificationMessage) -> str:

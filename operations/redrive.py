@@ -5,7 +5,6 @@ put right what was wrong first. It may be stopped and started again at any time.
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,11 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from chalicelib.clock import now_ms
-from chalicelib.container import Container
+from chalicelib.dead_letters import STEPS, DeadLetters, Letter, Outcome
 from chalicelib.errors import DarkroomError
 from local.errors import StartFailed
 from local.places import read_port
-from operations.dead_letters import STEPS, DeadLetters, Letter, Outcome
 from operations.stage import UnknownStage, container_of
 
 _SECOND_MS, _MINUTE_MS, _HOUR_MS, _DAY_MS = 1000, 60_000, 3_600_000, 86_400_000
@@ -26,26 +24,6 @@ _SECOND_MS, _MINUTE_MS, _HOUR_MS, _DAY_MS = 1000, 60_000, 3_600_000, 86_400_000
 
 class WrongChoice(Exception):
     """What was asked for does not exist; the text says what does."""
-
-
-def dead_letters_of(container: Container) -> DeadLetters:
-    """The dead letters of a stage."""
-    return DeadLetters(
-        archive=container.uploads,
-        images=container.images,
-        retries=container.retries,
-        queues={
-            "preprocess": container.preprocessing_queue,
-            "infer": container.inference_queue,
-            "optimise": container.conversion_queue,
-            "mail": container.notification_queue,
-        },
-        handlers={
-            "ingest": lambda body: container.ingest(json.loads(body)),
-            "feedback": lambda body: container.feedback({"Records": [{"body": body}]}),
-            "notify": lambda body: container.notify({"Records": [body]}),
-        },
-    )
 
 
 def step_of(queue: str) -> str:
@@ -122,7 +100,7 @@ def main() -> int:
     try:
         step = step_of(arguments.queue)
         port = read_port(arguments.aws_port, "AWS_PORT", 4566)
-        dead_letters = dead_letters_of(container_of(arguments.stage, aws_port=port))
+        dead_letters = container_of(arguments.stage, aws_port=port).letters
         letters = dead_letters.all_of(step)
         if not arguments.id:
             table = table_of(letters, now=now_ms())

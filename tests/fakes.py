@@ -600,9 +600,11 @@ class FakeObjectStore(ObjectStore):
                     )
             return None
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
         with self.trail.call(f"{self.label}.keys"):
-            found = sorted(key for key in self.objects if key.startswith(prefix))
+            found = sorted(
+                key for key in self.objects if key.startswith(prefix) and key > (after or "")
+            )
         yield from found
 
     def check(self) -> None:

@@ -139,9 +139,14 @@ class ObjectStore:
             size_bytes=int(first["Size"]),
         )
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """The keys of all current objects under the prefix, read page by page."""
-        token: dict[str, Any] = {}
+    def keys(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
+        """The keys of all current objects under the prefix, in order, read page by page.
+
+        Args:
+            prefix: What they begin with.
+            after: Only those behind this key.
+        """
+        token: dict[str, Any] = {} if after is None else {"StartAfter": after}
         while True:
             with translated():
                 page = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)

@@ -8,7 +8,7 @@ import msgspec
 from chalicelib.aws.object_store import ObjectStore
 from chalicelib.clock import now_ms
 from chalicelib.images import Failure
-from chalicelib.pipeline.bury import dead_letter_key
+from chalicelib.messages import dead_letter_key
 
 
 def keep(

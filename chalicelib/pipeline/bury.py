@@ -4,7 +4,6 @@ The message is archived before SQS deletes it, so that it can be looked at and
 sent again; then the image gets the reason of its last try.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from chalicelib.aws.object_store import ObjectStore
 from chalicelib.clock import now_ms
 from chalicelib.errors import ImageNotFound, MessageRejected, Superseded
 from chalicelib.images import ConversionStatus, Failure, Status
-from chalicelib.messages import ImageMessage
+from chalicelib.messages import ImageMessage, dead_letter_key
 
 # What is said of an image whose worker died without a word: out of memory, or killed.
 WORKER_LOST = Failure(
@@ -123,8 +122,3 @@ class Bury:
             msgspec.json.encode(document),
             content_type="application/json",
         )
-
-
-def dead_letter_key(step: str, message_id: str) -> str:
-    """Where a dead letter is kept; the same letter always in the same place."""
-    return f"dead-letters/{step}/{re.sub(r'[^A-Za-z0-9-]', '_', message_id)}.json"

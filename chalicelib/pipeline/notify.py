@@ -74,9 +74,7 @@ class Notify:
             if parcel is None or parcel.notify_email is None:
                 return True
             log.append_keys(tracking_id=parcel.tracking_id)
-            self.queue.send(
-                messages.encode(_message_about(parcel, parcel.notify_email, self.now_ms()))
-            )
+            _queue(self.queue, parcel, parcel.notify_email, self.now_ms())
         except ServiceUnavailable as error:
             if self.now_ms() - _written_at_ms(record) < _PATIENCE_MS:
                 log.warning("notify: not queued yet: %s", error)
@@ -109,6 +107,18 @@ class Notify:
         return True
 
 
+def queue_change(queue: Queue, record: Mapping[str, Any], now_ms: int) -> None:
+    """Queue what a stream record has to say, if anything; `mail` decides whether it is sent.
+
+    Raises:
+        KeyError, ValueError, TypeError: It is no record of the tracking table.
+        ServiceUnavailable: SQS does not answer as it should.
+    """
+    parcel = changed_parcel(record)
+    if parcel is not None and parcel.notify_email is not None:
+        _queue(queue, parcel, parcel.notify_email, now_ms)
+
+
 def changed_parcel(record: Mapping[str, Any]) -> Parcel | None:
     """The parcel of a stream record, if the record is a change of its current status.
 
@@ -123,6 +133,10 @@ def changed_parcel(record: Mapping[str, Any]) -> Parcel | None:
     if before is not None and before.change_seq >= parcel.change_seq:
         return None
     return parcel
+
+
+def _queue(queue: Queue, parcel: Parcel, email: str, now: int) -> None:
+    queue.send(messages.encode(_message_about(parcel, email, now)))
 
 
 def _message_about(parcel: Parcel, email: str, now: int) -> NotificationMessage:

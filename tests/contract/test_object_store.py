@@ -252,6 +252,8 @@ def test_the_current_objects_under_a_prefix_are_listed(store: ObjectStore) -> No
     store.delete("a/1")
     store.put("a/3", b"x", content_type="text/plain")
     assert list(store.keys("a/")) == ["a/2", "a/3"]
+    assert list(store.keys("a/", after="a/2")) == ["a/3"]
+    assert list(store.keys("a/", after="a/3")) == []
     assert list(store.keys("c/")) == []
 
 

@@ -9,11 +9,14 @@ import pytest
 
 from chalicelib import messages
 from chalicelib.container import Container
+from chalicelib.dead_letters import DeadLetters, Letter, Outcome
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.images import ConversionStatus, Status
-from operations.dead_letters import DeadLetters, Letter, Outcome
-from operations.redrive import WrongChoice, age, chosen, dead_letters_of, step_of, table_of
+from chalicelib.parcels import ParcelStatus
+from chalicelib.pipeline.archive import keep
+from operations.redrive import WrongChoice, age, chosen, step_of, table_of
 from tests.fakes import Crash, FakeQueue, Phase, crash, unavailable
+from tests.unit.mail_world import PARCEL, changes_of
 from tests.unit.pipeline.world import World, first_message
 
 
@@ -46,9 +49,8 @@ def letters_of(world: World) -> DeadLetters:
         notification_queue=FakeQueue(world.trail, label="notification"),
         ingest=world.ingest,
         feedback=Feedback(),
-        notify=None,
     )
-    return dead_letters_of(container)
+    return container.letters
 
 
 def given_up(world: World, queue: FakeQueue, step: str, status: Any) -> None:
@@ -229,6 +231,41 @@ def test_an_event_that_fails_again_is_kept(world: World) -> None:
     record = {"messageId": "1", "body": "no JSON", "attributes": {}}
     world.bury({"Records": [record]}, step="ingest", failed_status=None)
     assert send_all(world, "ingest") == [Outcome.FAILED]
+    assert len(archived(world)) == 1
+
+
+def buried_record(world: World, record: Any) -> None:
+    keep(world.uploads, step="notify", letter_id="e1", body=record, reason=None)
+
+
+def test_a_record_of_the_stream_that_was_given_up_is_an_email_again(world: World) -> None:
+    """Whoever sends it back may not know whether e-mails are sent: `mail` does."""
+    (record,) = changes_of("PX-1", [ParcelStatus.DELIVERED])
+    buried_record(world, record)
+    letters = letters_of(world)
+    assert [letters.send_back(letter) for letter in letters.all_of("notify")] == [Outcome.SENT]
+    queue = letters.queues["mail"]
+    assert isinstance(queue, FakeQueue)
+    (body,) = queue.sent
+    message = messages.decode_notification(body)
+    assert (message.notification_id, message.email) == ("PX-1#1", PARCEL.notify_email)
+    assert archived(world) == []
+
+
+def test_a_record_of_the_stream_that_nobody_can_read_is_kept(world: World) -> None:
+    """It was archived again under its own key, and then removed as sent."""
+    (record,) = changes_of("PX-1", [ParcelStatus.DELIVERED])
+    record["dynamodb"]["NewImage"]["status"] = {"S": "sold"}
+    buried_record(world, record)
+    assert send_all(world, "notify") == [Outcome.FAILED]
+    assert len(archived(world)) == 1
+
+
+def test_a_document_that_is_no_letter_is_listed_and_kept(world: World) -> None:
+    world.store("dead-letters/infer/x.json", b"[]")
+    (letter,) = letters_of(world).all_of()
+    assert (letter.step, letter.message_id, letter.body) == ("infer", "x", None)
+    assert send_all(world, "infer") == [Outcome.UNREADABLE]
     assert len(archived(world)) == 1
 
 

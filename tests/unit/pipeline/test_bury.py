@@ -9,8 +9,8 @@ import pytest
 from chalicelib import messages
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.images import ConversionStatus, Failure, Image, Status
-from chalicelib.messages import ImageMessage
-from chalicelib.pipeline.bury import WORKER_LOST, dead_letter_key
+from chalicelib.messages import ImageMessage, dead_letter_key
+from chalicelib.pipeline.bury import WORKER_LOST
 from tests.fakes import Tombstone, unavailable
 from tests.unit.pipeline.world import World, first_message
 

@@ -11,7 +11,8 @@ from chalicelib import messages
 from chalicelib.errors import ImageRejected, ServiceUnavailable, Superseded
 from chalicelib.images import ConversionStatus, Failure, Image, Output, Status
 from chalicelib.imaging.formats import CopyFormat
-from chalicelib.pipeline.bury import WORKER_LOST, dead_letter_key
+from chalicelib.messages import dead_letter_key
+from chalicelib.pipeline.bury import WORKER_LOST
 from tests import images
 from tests.fakes import Tombstone, unavailable
 from tests.unit.pipeline.world import PHOTO, RECIPE, World, first_message, photo

@@ -33,10 +33,10 @@ from chalicelib.imaging.formats import CopyFormat, Recipe
 from chalicelib.imaging.limits import Limits
 from chalicelib.inference.classifier import Classifier
 from chalicelib.inference.package import ModelPackage
-from chalicelib.messages import ImageMessage
+from chalicelib.messages import ImageMessage, dead_letter_key
 from chalicelib.models import DEFAULT, ModelChoice, model_key
 from chalicelib.pipeline.backfill import Backfill
-from chalicelib.pipeline.bury import Bury, dead_letter_key
+from chalicelib.pipeline.bury import Bury
 from chalicelib.pipeline.check import Check
 from chalicelib.pipeline.infer import Infer
 from chalicelib.pipeline.ingest import Ingest

@@ -18,7 +18,7 @@ from chalicelib.errors import (
     ObjectMissing,
 )
 from chalicelib.images import ConversionStatus, Failure, Image
-from chalicelib.messages import ImageMessage
+from chalicelib.messages import LETTERS_PREFIX, ImageMessage, dead_letter_key
 from chalicelib.retry import Retry
 
 # The name that the archive has for what is read from each queue.
@@ -31,6 +31,15 @@ STEPS: Mapping[str, str] = {
     "mail-feedback": "feedback",
     "parcel-stream": "notify",
 }
+# What a handler raises of an event that it cannot take in.
+_UNREADABLE = (
+    ExceptionGroup,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 _OF_IMAGES = frozenset({"preprocess", "infer", "optimise"})
 
 
@@ -91,19 +100,44 @@ class DeadLetters:
     queues: Mapping[str, Queue]
     handlers: Mapping[str, Callable[[Any], None]]
 
-    def all_of(self, step: str) -> Iterator[Letter]:
-        """The letters of a step, in no order that means anything.
+    def all_of(self, step: str | None = None, *, after: str | None = None) -> Iterator[Letter]:
+        """The letters of a step, or of all, in the order of their keys.
+
+        Args:
+            step: One of `STEPS`' values; None for all.
+            after: Only those behind this key.
 
         Raises:
             ServiceUnavailable: S3 does not answer as it should.
         """
-        for key in self.archive.keys(f"dead-letters/{step}/"):
-            try:
-                body = self.archive.get(key).body
-            except ObjectMissing:
-                # Sent back by somebody else since it was listed.
-                continue
-            yield msgspec.convert({**msgspec.json.decode(body), "key": key}, Letter)
+        prefix = LETTERS_PREFIX if step is None else f"{LETTERS_PREFIX}{step}/"
+        for key in self.archive.keys(prefix, after=after):
+            letter = self._read(key)
+            # Else sent back by somebody else since it was listed.
+            if letter is not None:
+                yield letter
+
+    def find(self, step: str, message_id: str) -> Letter | None:
+        """One letter, None where there is none (any more).
+
+        Raises:
+            ServiceUnavailable: S3 does not answer as it should.
+        """
+        return self._read(dead_letter_key(step, message_id))
+
+    def _read(self, key: str) -> Letter | None:
+        try:
+            body = self.archive.get(key).body
+        except ObjectMissing:
+            return None
+        # Where it lies says more than what it says of itself.
+        step, _, name = key.removeprefix(LETTERS_PREFIX).partition("/")
+        try:
+            said = msgspec.json.decode(body)
+            return msgspec.convert({**said, "key": key, "step": step}, Letter)
+        except (msgspec.MsgspecError, TypeError):
+            message_id = name.removesuffix(".json")
+            return Letter(key=key, step=step, message_id=message_id, body=None, buried_at_ms=0)
 
     def send_back(self, letter: Letter) -> Outcome:
         """Have one letter worked on again.
@@ -122,6 +156,8 @@ class DeadLetters:
     def _sent(self, letter: Letter) -> Outcome:
         if letter.step in self.handlers:
             return self._handled(letter)
+        if letter.step not in self.queues or not isinstance(letter.body, str):
+            raise MessageRejected("The letter could not be read.")
         if letter.step not in _OF_IMAGES:
             messages.decode_notification(letter.body)
             self.queues[letter.step].send(letter.body)
@@ -134,9 +170,10 @@ class DeadLetters:
         return self._taken_up(message, letter.step)
 
     def _handled(self, letter: Letter) -> Outcome:
+        # Whatever is in a letter that was given up, it must not stop the others.
         try:
             self.handlers[letter.step](letter.body)
-        except (ExceptionGroup, ValueError, LookupError, TypeError, AttributeError):
+        except _UNREADABLE:
             return Outcome.FAILED
         return Outcome.SENT
 
