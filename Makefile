@@ -133,6 +133,10 @@ format: $(VENV)/.dev  ## Format the code
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix-only .
 
+.PHONY: architecture
+architecture: $(VENV)/.run  ## Draw docs/images/architecture.svg anew, from the code's imports
+	@$(PYTHON) -m operations.architecture
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Style, imports that point the wrong way
 	@$(PYTHON) -m ruff format --check .
