@@ -24,6 +24,7 @@ from chalice.app import (
 from chalice.app import Request as ChaliceRequest
 
 from chalicelib import telemetry
+from chalicelib.api.callers import caller_of
 from chalicelib.api.http import Answer, Request, error_answer, framework_refusal
 from chalicelib.container import Container
 from chalicelib.errors import DarkroomError, InvalidRequest, RouteNotFound
@@ -82,7 +83,9 @@ def delete_image(image_id: str) -> Response:
 def retry_image(image_id: str) -> Response:
     """Take up a failed image again, or any that has ended with another model."""
     return respond(
-        lambda request: container.images_api.retry(image_id, model=request.query.get("model"))
+        lambda request: container.images_api.retry(
+            image_id, model=request.query.get("model"), caller=request.caller
+        )
     )
 
 
@@ -334,6 +337,7 @@ def _request(request: ChaliceRequest | None) -> Request:
         query=dict(request.query_params or {}),
         body=raw_body.encode() if isinstance(raw_body, str) else raw_body,
         request_id=_request_id(),
+        caller=caller_of(request.context),
     )
 
 

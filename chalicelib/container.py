@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chalicelib.api.image_view import ImageView
     from chalicelib.api.images import ImagesApi
     from chalicelib.api.openapi import Description
+    from chalicelib.api.quota import Quota
     from chalicelib.api.reference import ReferenceApi
     from chalicelib.api.tracking import TrackingApi
     from chalicelib.api.unsubscribe import UnsubscribeApi
@@ -334,6 +335,7 @@ class Container:
             view=self._image_view,
             cursors=self._cursors,
             idempotency=self._idempotency(new_image_id),
+            quota=self._quota,
         )
 
     @cached_property
@@ -434,6 +436,7 @@ class Container:
             idempotency=self._idempotency(lambda: new_update_id(now_ms())),
             flags=self.flags.value,
             config=self.config.value,
+            quota=self._quota,
         )
 
     @cached_property
@@ -724,6 +727,23 @@ class Container:
 
         secret = SecretParameter(ssm=self.clients.ssm, name=self.settings.signing_secret_parameter)
         return Cursors(secret=secret.value)
+
+    @cached_property
+    def _quota(self) -> "Quota | None":
+        settings = self.settings
+        if settings.quota_requests == 0:
+            return None
+        from chalicelib.api.quota import Quota
+        from chalicelib.aws.parameters import SecretParameter
+        from chalicelib.aws.quota_table import QuotaTable
+
+        secret = SecretParameter(ssm=self.clients.quick_ssm, name=settings.signing_secret_parameter)
+        return Quota(
+            table=QuotaTable(table=self.clients.quick_table(settings.idempotency_table)),
+            secret=secret.value,
+            requests=settings.quota_requests,
+            seconds=settings.quota_seconds,
+        )
 
     def _idempotency(self, new_id: Callable[[], str]) -> "Idempotency":
         from chalicelib.api.idempotency import Idempotency

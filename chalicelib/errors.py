@@ -11,7 +11,8 @@
     │   ├── IdempotencyKeyReused     409 idempotency_key_reused
     │   ├── IdempotencyInProgress    409 idempotency_in_progress
     │   ├── BodyTooLarge             413 image_too_large
-    │   └── UnsupportedMediaType     415 unsupported_media_type
+    │   ├── UnsupportedMediaType     415 unsupported_media_type
+    │   └── QuotaExceeded            429 quota_exceeded
     ├── ImageRejected                the image itself is at fault; its code is shown in the record
     ├── MessageRejected              a queue message that no retry can heal
     ├── Superseded                   the work was done, overtaken or deleted meanwhile: drop it
@@ -174,6 +175,26 @@ class UnsupportedMediaType(RequestError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class QuotaExceeded(RequestError):
+    """The caller has used up what it may ask for in this window of time.
+
+    Args:
+        retry_after_seconds: Until the next window begins.
+        requests: The quota.
+        seconds: Length of a window.
+    """
+
+    status = 429
+    code = "quota_exceeded"
+
+    def __init__(self, retry_after_seconds: int, *, requests: int, seconds: int) -> None:
+        super().__init__(
+            f"Each caller may make {requests} of these requests in {seconds} seconds, and yours "
+            f"are used up; ask again in {retry_after_seconds} seconds."
+        )
+        self.headers = {"Retry-After": str(retry_after_seconds)}
 
 
 class ImageRejected(DarkroomError):

@@ -41,7 +41,9 @@ class Settings:
     )
     renditions_bucket: str = _setting("Bucket of everything that is served: results, renditions.")
     images_table: str = _setting("Table with one row per image.")
-    idempotency_table: str = _setting("Table of the answers kept for `Idempotency-Key`.")
+    idempotency_table: str = _setting(
+        "Table of the answers kept for `Idempotency-Key`, and of what callers used of their quota."
+    )
     tracking_table: str = _setting("Table with the updates of every parcel.")
     preprocessing_queue: str = _setting("Name of the queue before `preprocess`.")
     inference_queue: str = _setting("Name of the queue before `infer`.")
@@ -133,6 +135,15 @@ class Settings:
     download_link_seconds: int = _setting("How long a link to a result works.", default=3600)
     idempotency_hours: int = _setting(
         "How long the answer to an `Idempotency-Key` is kept.", default=24
+    )
+    quota_requests: int = _setting(
+        "How often one caller may ask for what costs in each window, a batch by its updates; "
+        "0: as often as it likes.",
+        default=0,
+        minimum=0,
+    )
+    quota_seconds: int = _setting(
+        "Length of such a window, in seconds.", default=3600, maximum=2_592_000
     )
     retry_base_seconds: int = _setting(
         "Wait before the second try of a message; doubles with each further one.", default=10

@@ -48,6 +48,8 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "Unsubscribed": ("Count", "Unsubscriptions, of an address for a parcel or for all."),
     "ParameterRejected": ("Count", "Values in SSM that make no sense; the last good one stays."),
     "ParameterUnavailable": ("Count", "Reads of SSM parameters that failed."),
+    "QuotaExceeded": ("Count", "Requests refused because their caller's quota was used up."),
+    "QuotaUncounted": ("Count", "Requests counted by one process alone: the table was away."),
     "Heartbeat": ("Count", "Runs of the check that came to their end."),
 }
 

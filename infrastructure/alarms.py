@@ -154,6 +154,12 @@ def _of_the_api() -> dict[str, Any]:
             threshold=_API_LATENCY_MS,
             periods=3,
         ),
+        "QuotaUncountedAlarm": _alarm(
+            "quota-uncounted",
+            "Quotas of callers were counted by each process alone: their table did not answer",
+            (OWN_NAMESPACE, "QuotaUncounted", {"stage": "quota"}),
+            threshold=1,
+        ),
     }
 
 

@@ -24,6 +24,7 @@ OWN_METRICS = (
     ("Parcels", ("TrackingUpdateStored", "TrackingUpdateLate", "StuckParcels"), "Sum"),
     ("E-mails", ("NotificationSent", "NotificationSuppressed", "NotificationFailed"), "Sum"),
     ("E-mails that were not liked", ("MailBounced", "MailComplained", "Unsubscribed"), "Sum"),
+    ("Quotas of callers", ("QuotaExceeded", "QuotaUncounted"), "Sum"),
     ("Heartbeat and parameters", ("Heartbeat", "ParameterUnavailable", "ParameterRejected"), "Sum"),
 )
 

@@ -23,6 +23,7 @@ from chalicelib.aws.object_store import ObjectStore, ObjectVersion, StoredObject
 from chalicelib.aws.parameters import SecretParameter, WatchedParameter
 from chalicelib.aws.parcel_index import ParcelIndex
 from chalicelib.aws.queues import Level, Queue
+from chalicelib.aws.quota_table import QuotaTable
 from chalicelib.aws.suppression_table import SuppressionTable
 from chalicelib.aws.tracking_table import TrackingTable
 from chalicelib.errors import (
@@ -799,6 +800,23 @@ class FakeIdempotencyTable(IdempotencyTable):
         with self.trail.call("idempotency.end_lease"):
             if key in self.claims:
                 self.claims[key].lease_until = 0
+
+
+class FakeQuotaTable(QuotaTable):
+    """What was used, in a dictionary."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.used: dict[str, int] = {}
+        self.expires_at: dict[str, int] = {}
+        self.trail = Trail() if trail is None else trail
+
+    def spend(self, key: str, cost: int, *, limit: int, expires_at: int) -> bool:
+        with self.trail.call("quota.spend"):
+            if self.used.get(key, 0) + cost > limit:
+                return False
+            self.used[key] = self.used.get(key, 0) + cost
+            self.expires_at[key] = expires_at
+            return True
 
 
 class FakeSecret(SecretParameter):

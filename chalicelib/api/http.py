@@ -24,6 +24,7 @@ class Request:
         query: Each parameter with its last value.
         body: The bytes as they were sent, already decoded from the gateway's base64.
         request_id: What the answer to an error names.
+        caller: Who sent it, `chalicelib.api.callers`.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     request_id: str = ""
+    caller: str = ""
 
     @property
     def content_type(self) -> str:

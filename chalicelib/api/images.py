@@ -17,6 +17,7 @@ from chalicelib.api.cursors import Cursors
 from chalicelib.api.http import Answer, Request, json_object
 from chalicelib.api.idempotency import Idempotency
 from chalicelib.api.image_view import ImageView
+from chalicelib.api.quota import Quota
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore
 from chalicelib.clock import now_ms, now_seconds
@@ -103,6 +104,9 @@ class ImagesApi:
     """What a client can do with images.
 
     All methods raise `ServiceUnavailable` where AWS does not answer as it should.
+
+    Args:
+        quota: What each caller may ask for; None: as much as it likes.
     """
 
     settings: Settings
@@ -114,6 +118,7 @@ class ImagesApi:
     view: ImageView
     cursors: Cursors
     idempotency: Idempotency
+    quota: Quota | None = None
 
     def create(self, request: Request) -> Answer:
         """``POST /images``.
@@ -122,6 +127,7 @@ class ImagesApi:
             InvalidRequest: A field is wrong.
             BodyTooLarge: The image in the body is over the limit.
             UnsupportedMediaType: The body, or the image in it, is of no type that is taken.
+            QuotaExceeded: The caller has asked for too much.
         """
         return self.idempotency.run(request, lambda image_id: self._create(image_id, request))
 
@@ -154,13 +160,14 @@ class ImagesApi:
             },
         )
 
-    def retry(self, image_id: str, *, model: str | None = None) -> Answer:
+    def retry(self, image_id: str, *, model: str | None = None, caller: str = "") -> Answer:
         """``POST /images/{image_id}/retry``, with ``model`` also of a completed image.
 
         Raises:
             ImageNotFound: There is no such image.
             NotRetryable: Nothing failed, or the image is still on its way.
             InvalidRequest: There is no such model.
+            QuotaExceeded: The caller has asked for too much.
         """
         image = self._known(image_id)
         self.retries.check(image, model=model)
@@ -169,6 +176,8 @@ class ImagesApi:
                 f"model must be default, or the NAME@VERSION of a model that is there, "
                 f"not {model[:140]!r}."
             )
+        if self.quota is not None:
+            self.quota.charge(caller)
         retried = self.retries(image, model=model)
         return Answer(
             status=202,
@@ -207,6 +216,8 @@ class ImagesApi:
 
     def _create(self, image_id: str, request: Request) -> Answer:
         new = self._read(request)
+        if self.quota is not None:
+            self.quota.charge(request.caller)
         expires_in = self.settings.upload_link_seconds
         wants_formats = Output.FORMATS in new.outputs
         image = Image(

@@ -17,6 +17,7 @@ from chalicelib.errors import (
     InvalidCursor,
     InvalidRequest,
     NotRetryable,
+    QuotaExceeded,
     UnsupportedMediaType,
 )
 from chalicelib.images import Status
@@ -87,6 +88,8 @@ UNSIGNED = (
 )
 _KEY_REUSED = (IdempotencyKeyReused(), IdempotencyInProgress(30))
 _NO_IMAGE = ImageNotFound(_IMAGE_ID)
+# Where a quota is set; what the routes that cost have in common.
+_NO_QUOTA_LEFT = QuotaExceeded(1800, requests=100, seconds=3600)
 _NOT_JSON = UnsupportedMediaType("The body must be JSON (application/json), not 'text/plain'.")
 
 
@@ -210,6 +213,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
                 "The content is not an image of a type that is taken here: "
                 f"{', '.join(ACCEPTED_TYPES)}."
             ),
+            _NO_QUOTA_LEFT,
         ],
     ),
     ("/images", "get"): Operation(
@@ -299,6 +303,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             InvalidRequest(
                 "model must be default, or the NAME@VERSION of a model that is there, not 'x'."
             ),
+            _NO_QUOTA_LEFT,
         ],
     ),
     ("/track", "post"): Operation(
@@ -341,6 +346,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             _NO_IMAGE,
             *_KEY_REUSED,
             _NOT_JSON,
+            _NO_QUOTA_LEFT,
         ],
         signed=True,
     ),

@@ -10,6 +10,7 @@ from chalicelib.api.cursors import Cursors
 from chalicelib.api.exact import ExactAnswer
 from chalicelib.api.http import Answer, Request, problems_shown
 from chalicelib.api.idempotency import HEADER, Idempotency
+from chalicelib.api.quota import Quota
 from chalicelib.api.schemas import STATUS_QUERY, TRACKING_BATCH
 from chalicelib.api.tracking_view import TrackingView, step_between
 from chalicelib.api.updates import NewUpdate, checked_update
@@ -46,6 +47,7 @@ class TrackingApi:
         idempotency: Runs a request once for each key; its ids are those of `new_update_id`.
         flags: The switches in force.
         config: The numbers in force.
+        quota: What each caller may ask for; None: as much as it likes.
     """
 
     table: TrackingTable
@@ -55,6 +57,7 @@ class TrackingApi:
     idempotency: Idempotency
     flags: Callable[[], Flags]
     config: Callable[[], Config]
+    quota: Quota | None = None
 
     def track(self, request: Request) -> Answer:
         """``POST /track``: one update, or many.
@@ -63,6 +66,7 @@ class TrackingApi:
             InvalidRequest: Names every field that is wrong.
             ImageNotFound: The photo is not known.
             UnsupportedMediaType: The body is declared as something else than JSON.
+            QuotaExceeded: The caller has asked for too much.
         """
         return self.idempotency.run(request, lambda update_id: self._track(update_id, request))
 
@@ -108,12 +112,14 @@ class TrackingApi:
             )
         body = exact.read_object(request.body)
         if "updates" in body:
-            return self._track_many(update_id, body, keyed=HEADER.lower() in request.headers)
+            return self._track_many(update_id, body, request)
         new = checked_update(body, received_at(update_id))
         photos = self._photos([new])
+        self._charge(caller=request.caller, updates=1)
         return Answer(status=200, body=self._kept(update_id, new, photos))
 
-    def _track_many(self, update_id: str, body: Mapping[str, Any], *, keyed: bool) -> Answer:
+    def _track_many(self, update_id: str, body: Mapping[str, Any], request: Request) -> Answer:
+        keyed = HEADER.lower() in request.headers
         if not self.flags().batch_processing:
             refuse([("updates", "is not taken here: the flag batch_processing is off")])
         check(body, TRACKING_BATCH)
@@ -125,7 +131,9 @@ class TrackingApi:
             _checked(update, received_at(part))
             for part, update in zip(ids, body["updates"], strict=True)
         ]
-        photos = self._photos([new for new in checked if isinstance(new, NewUpdate)])
+        good = [new for new in checked if isinstance(new, NewUpdate)]
+        photos = self._photos(good)
+        self._charge(caller=request.caller, updates=len(good))
         results = [
             self._result(part, new, photos, keyed=keyed)
             for part, new in zip(ids, checked, strict=True)
@@ -139,6 +147,10 @@ class TrackingApi:
                 "results": results,
             },
         )
+
+    def _charge(self, *, caller: str, updates: int) -> None:
+        if self.quota is not None and updates:
+            self.quota.charge(caller, updates)
 
     def _result(
         self,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOCAL_REGION = "us-east-1"
 LOCAL_ENDPOINT_URL = "http://127.0.0.1:4566"
 LOCAL_ACCESS_KEY = "test"
+_QUICK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=1, read_timeout=2)
 
 
 class Clients:
@@ -66,12 +67,7 @@ class Clients:
     @cached_property
     def quick_ssm(self) -> "SSMClient":
         """SSM for what there is a substitute for: nobody waits long for it."""
-        client: SSMClient = self._client(
-            "ssm",
-            config=Config(
-                retries={"mode": "standard", "max_attempts": 2}, connect_timeout=1, read_timeout=2
-            ),
-        )
+        client: SSMClient = self._client("ssm", config=_QUICK)
         return client
 
     @cached_property
@@ -92,6 +88,12 @@ class Clients:
     def table(self, name: str) -> "Table":
         """A DynamoDB table."""
         table: Table = self._dynamodb.Table(name)
+        return table
+
+    def quick_table(self, name: str) -> "Table":
+        """A DynamoDB table for what there is a substitute for: nobody waits long for it."""
+        options = {**self._options, "config": self._options["config"].merge(_QUICK)}
+        table: Table = self._session.resource("dynamodb", **options).Table(name)
         return table
 
     @cached_property

@@ -11,7 +11,13 @@ from chalice.test import Client, HTTPResponse
 import app as app_module
 from chalicelib.api.exact import ExactAnswer
 from chalicelib.api.http import Answer
-from chalicelib.errors import ImageNotFound, InvalidRequest, NotRetryable, ServiceUnavailable
+from chalicelib.errors import (
+    ImageNotFound,
+    InvalidRequest,
+    NotRetryable,
+    QuotaExceeded,
+    ServiceUnavailable,
+)
 from tests.handlers.conftest import RecordingContainer
 
 IMAGE = "/images/00000000-0000-4000-8000-000000000000"
@@ -109,6 +115,31 @@ def test_an_error_of_ours_has_the_one_shape(client: Client, container: Recording
     assert_error(client.http.get(IMAGE), 404, "image_not_found")
     container.images_api.retry.answer = NotRetryable("completed")
     assert_error(client.http.post(f"{IMAGE}/retry"), 409, "not_retryable")
+
+
+def test_a_used_up_quota_is_429_and_every_page_may_read_when_to_ask_again(
+    client: Client, container: RecordingContainer
+) -> None:
+    refusal = QuotaExceeded(90, requests=3, seconds=3600)
+    container.images_api.create.answer = container.images_api.retry.answer = refusal
+    container.tracking_api.track.answer = refusal
+    for path in ("/images", f"{IMAGE}/retry", "/track"):
+        response = client.http.post(path, body=b"{}")
+        assert_error(response, 429, "quota_exceeded")
+        assert response.headers["Retry-After"] == "90"
+        assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
+
+
+def test_what_costs_is_told_who_asks(client: Client, container: RecordingContainer) -> None:
+    client.http.post("/images", headers={"X-Forwarded-For": "203.0.113.7"})
+    client.http.post("/track", body=b"{}")
+    client.http.post(f"{IMAGE}/retry")
+    (created,), (tracked,) = (
+        container.images_api.create.requests,
+        container.tracking_api.track.requests,
+    )
+    ((_, retried),) = container.images_api.retry.calls
+    assert {created.caller, tracked.caller, retried["caller"]} == {"address 127.0.0.1"}
 
 
 def test_an_aws_fault_is_503_with_retry_after_and_without_its_words(

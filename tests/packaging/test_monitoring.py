@@ -101,6 +101,15 @@ def test_silence_of_the_check_is_an_alarm(resources: dict[str, Any]) -> None:
     assert alarm["Period"] >= 2 * 300, "it runs every 5 minutes"
 
 
+def test_a_quota_that_each_process_counts_by_itself_is_an_alarm(
+    resources: dict[str, Any],
+) -> None:
+    alarm = resources["QuotaUncountedAlarm"]["Properties"]
+    assert (alarm["MetricName"], alarm["Threshold"]) == ("QuotaUncounted", 1)
+    # As `chalicelib.api.quota` counts it.
+    assert about(alarm) == {"stage": "quota"}
+
+
 def test_the_api_is_watched_under_its_own_name(resources: dict[str, Any]) -> None:
     name = resources["RestAPI"]["Properties"]["Name"]["Fn::Sub"]
     for metric in ("4XXError", "5XXError", "Latency"):
@@ -135,7 +144,7 @@ def test_every_alarm_about_our_own_metrics_is_about_one_that_is_registered(
     resources: dict[str, Any],
 ) -> None:
     own = [a for a in alarms(resources).values() if a["Namespace"] == {"Fn::Sub": OWN_NAMESPACE}]
-    assert len(own) == len(LETTER_STEPS) + 1
+    assert len(own) == len(LETTER_STEPS) + 2
     for alarm in own:
         assert alarm["MetricName"] in telemetry.METRICS
         assert set(about(alarm)) == {"stage"}

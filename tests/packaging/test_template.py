@@ -241,6 +241,27 @@ def test_the_roles_of_parcels_may_do_what_they_do_and_nothing_else(
     assert allowed("CheckRole", "ssm:", "parameter/darkroom/prod/signing-secret") == set()
 
 
+def test_the_api_alone_counts_quotas_and_may_write_where_they_are_counted(
+    template: dict[str, Any], resources: dict[str, Any]
+) -> None:
+    """Off unless a parameter says otherwise."""
+    assert template["Parameters"]["CallerQuota"]["Default"] == 0
+    told = {
+        name: function["Environment"]["Variables"].get("QUOTA_REQUESTS")
+        for name, function in of_type(resources, "AWS::Serverless::Function").items()
+    }
+    assert {name for name, quota in told.items() if quota} == {"APIHandler"}
+    assert told["APIHandler"] == {"Ref": "CallerQuota"}
+    assert "UpdateItem" in json.dumps(
+        [
+            statement["Action"]
+            for policy in resources["ApiHandlerRole"]["Properties"]["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            if "-idempotency" in json.dumps(statement["Resource"])
+        ]
+    )
+
+
 def test_what_is_called_by_api_gateway_has_no_dead_letter_queue(
     resources: dict[str, Any],
 ) -> None:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 from chalicelib.api.cursors import Cursors
 from chalicelib.api.http import Answer, Request
@@ -20,10 +21,12 @@ from tests.fakes import (
     FakeImageTable,
     FakeObjectStore,
     FakeParcelIndex,
+    FakeQuotaTable,
     FakeSecret,
     FakeTrackingTable,
     Trail,
 )
+from tests.unit.pipeline.world import quota_of
 
 NOW = 1_795_000_000_000
 PARCEL = "PX-1"
@@ -45,6 +48,7 @@ class TrackingWorld:
         self.tracking = FakeTrackingTable(self.trail)
         self.images = FakeImageTable(self.trail)
         self.claims = FakeIdempotencyTable(self.trail)
+        self.quotas = FakeQuotaTable(self.trail)
         self.bus = FakeEventBus(self.trail)
         self.index = FakeParcelIndex(self.tracking)
         self.renditions = FakeObjectStore(versioned=False, label="renditions")
@@ -60,6 +64,11 @@ class TrackingWorld:
         self.stuck_parcels = StuckParcels(
             index=self.index, bus=self.bus, config=lambda: self.config, now_ms=lambda: self.now
         )
+
+    def with_quota(self, updates: int) -> Self:
+        """This world, where each caller may send so many updates an hour."""
+        self.api = replace(self.api, quota=quota_of(self.quotas, updates))
+        return self
 
     def send(self, body: Any, *, key: str | None = None) -> Answer:
         """``POST /track``, with JSON data or with bytes."""

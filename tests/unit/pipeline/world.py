@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote_plus
 
 import msgspec
@@ -15,6 +15,7 @@ from chalicelib.api.cursors import Cursors
 from chalicelib.api.idempotency import Idempotency
 from chalicelib.api.image_view import ImageView
 from chalicelib.api.images import ImagesApi
+from chalicelib.api.quota import Quota
 from chalicelib.batch import Batch, BatchFailed, Stage
 from chalicelib.clock import now_ms
 from chalicelib.errors import DarkroomError, ModelInputMismatch
@@ -57,6 +58,7 @@ from tests.fakes import (
     FakeImageTable,
     FakeObjectStore,
     FakeQueue,
+    FakeQuotaTable,
     FakeSecret,
     FakeWatchedParameter,
     Trail,
@@ -171,6 +173,12 @@ class FakeClassifier(Classifier):
         return [self.prediction] * len(ppms)
 
 
+def quota_of(table: FakeQuotaTable, requests: int, **changes: Any) -> Quota:
+    """A quota of so many requests an hour."""
+    given = {"secret": FakeSecret().value, "seconds": 3600, **changes}
+    return Quota(table=table, requests=requests, **given)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """A version of an object that was put into the uploads bucket."""
@@ -214,6 +222,7 @@ class World:
         self.conversion_queue = FakeQueue(self.trail, label="conversion")
         self.conversions = FakeConversionRows(self.images)
         self.claims = FakeIdempotencyTable(self.trail)
+        self.quotas = FakeQuotaTable(self.trail)
         self.buried: list[str] = []
         self.classifier = FakeClassifier()
         limits = Limits(max_bytes=max_bytes, max_pixels=10_000, max_side=1000)
@@ -314,6 +323,11 @@ class World:
             cursors=Cursors(secret=FakeSecret().value),
             idempotency=Idempotency(table=self.claims, new_id=new_image_id),
         )
+
+    def with_quota(self, requests: int, **changes: Any) -> Self:
+        """This world, where each caller may make so many requests an hour."""
+        self.api = replace(self.api, quota=quota_of(self.quotas, requests, **changes))
+        return self
 
     def queue_of(self, status: Status) -> FakeQueue:
         """The queue whose worker takes up an image that stands at this status."""
