@@ -195,18 +195,24 @@ class FakeImageTable(ImageTable):
     def describe(
         self,
         message: ImageMessage,
-        original: Original,
-        renditions: Mapping[str, StoredCopy],
         *,
         now_ms: int,
+        model_input_key: str,
+        original: Original | None = None,
+        renditions: Mapping[str, StoredCopy] | None = None,
     ) -> None:
         with self.trail.call("images.describe"):
             row = self._row_of(message)
             if row.attempt != message.attempt or row.status.final:
                 raise Superseded("ended, or of another attempt")
-            known = _merged(row.original, original)
             self._put(
-                replace(row, original=known, renditions=dict(renditions), updated_at_ms=now_ms)
+                replace(
+                    row,
+                    original=row.original if original is None else _merged(row.original, original),
+                    renditions=row.renditions if renditions is None else dict(renditions),
+                    model_input_key=model_input_key,
+                    updated_at_ms=now_ms,
+                )
             )
 
     def finish(

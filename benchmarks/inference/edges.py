@@ -56,10 +56,11 @@ class MemoryTable(ImageTable):
     def describe(
         self,
         message: ImageMessage,
-        original: Original,
-        renditions: Mapping[str, StoredCopy],
         *,
         now_ms: int,
+        model_input_key: str,
+        original: Original | None = None,
+        renditions: Mapping[str, StoredCopy] | None = None,
     ) -> None:
         """Nothing is kept."""
 

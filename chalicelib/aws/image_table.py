@@ -162,24 +162,28 @@ class ImageTable:
     def describe(
         self,
         message: ImageMessage,
-        original: Original,
-        renditions: Mapping[str, StoredCopy],
         *,
         now_ms: int,
+        model_input_key: str,
+        original: Original | None = None,
+        renditions: Mapping[str, StoredCopy] | None = None,
     ) -> None:
-        """Record what was found out about the original and made of it.
+        """Record what was made of an original, and found out about it.
 
         Before anyone is told to go on: from then on the image may be completed by others.
 
         Raises:
             Superseded: The image ended, was deleted, or belongs to another attempt.
         """
+        facts: dict[str, Any] = {**facts_of(original), "model_input_key": model_input_key}
+        if renditions is not None:
+            facts["renditions"] = dict(renditions)
         self._writer.write_for(
             message,
             Attr("attempt").eq(message.attempt)
             & Attr("status").is_in(list(Status.COMPLETED.before())),
             now_ms=now_ms,
-            set_values={**facts_of(original), "renditions": dict(renditions)},
+            set_values=facts,
         )
 
     def finish(

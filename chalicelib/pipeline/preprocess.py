@@ -133,11 +133,9 @@ class Preprocess:
             telemetry.count(self.name, ImagesRejected=1)
             return
         (key,) = self._store_model_inputs(message, seen)
-        self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         # The status stays; the write finds out whether the image was deleted meanwhile.
-        self.images.finish(
-            message, Status.PREPROCESSED, now_ms=now_ms(), timings_ms={}, model_input_key=key
-        )
+        self.images.describe(message, now_ms=now_ms(), model_input_key=key)
+        self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
 
     def _shapes(self, message: ImageMessage) -> tuple[ModelInputShape, ...]:
         """What the models want to see that will be asked: first the one whose answer counts."""
@@ -193,7 +191,13 @@ class Preprocess:
         if keys:
             status, key = Status.PREPROCESSED, keys[0]
             # From the message on, the image may be completed without this try's last write.
-            self.images.describe(message, facts, copies, now_ms=now_ms())
+            self.images.describe(
+                message,
+                now_ms=now_ms(),
+                model_input_key=key,
+                original=facts,
+                renditions=copies,
+            )
             self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         took_ms = elapsed_ms(started_ms)
         self.images.finish(

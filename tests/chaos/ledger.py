@@ -77,9 +77,6 @@ def _wrong_objects(row: Image, objects: Counter[str]) -> list[str]:
     told |= {row.model_input_key} if row.model_input_key else set()
     made = {key for key in objects if key.startswith(derived_prefixes(row.image_id))}
     wrong = [f"told of and not there: {key}" for key in sorted(told - made)]
-    # What the model saw may be told of by no row: `infer` may complete an image before the last
-    # write of the step before. The bucket's own rule removes it, as does the image's deletion.
-    made = {key for key in made if not key.startswith("processed/")}
     if row.status is Status.COMPLETED and row.conversion_status is ConversionStatus.COMPLETED:
         wrong += [f"there and not told of: {key}" for key in sorted(made - told)]
     results = [key for key in made if key.startswith("results/")]

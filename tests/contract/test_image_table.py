@@ -320,12 +320,26 @@ class TestDescribe:
     @pytest.mark.parametrize("status", RUNNING)
     def test_what_is_known_of_the_original_is_kept(self, table: ImageTable, status: Status) -> None:
         image = at_status(table, status)
-        table.describe(message_for(image), Original(width=4, sha256="ab"), COPIES, now_ms=20)
+        table.describe(
+            message_for(image),
+            original=Original(width=4, sha256="ab"),
+            renditions=COPIES,
+            model_input_key="processed/x",
+            now_ms=20,
+        )
         assert table.get(image.image_id) == replace(
             image,
             original=replace(image.original, width=4, sha256="ab"),
             renditions=COPIES,
+            model_input_key="processed/x",
             updated_at_ms=20,
+        )
+
+    def test_what_another_model_sees_changes_nothing_else(self, table: ImageTable) -> None:
+        image = at_status(table, Status.PREPROCESSED)
+        table.describe(message_for(image), model_input_key="processed/y", now_ms=20)
+        assert table.get(image.image_id) == replace(
+            image, model_input_key="processed/y", updated_at_ms=20
         )
 
     @pytest.mark.parametrize("status", FINAL)
@@ -334,7 +348,13 @@ class TestDescribe:
     ) -> None:
         image = at_status(table, status)
         with pytest.raises(Superseded):
-            table.describe(message_for(image), Original(width=4), COPIES, now_ms=20)
+            table.describe(
+                message_for(image),
+                original=Original(width=4),
+                renditions=COPIES,
+                model_input_key="processed/x",
+                now_ms=20,
+            )
         assert table.get(image.image_id) == image
 
     def test_a_worker_of_another_attempt_or_generation_describes_nothing(
@@ -343,7 +363,13 @@ class TestDescribe:
         image = queued(table)
         for message in (message_for(image, attempt=2), message_for(image, generation="v2")):
             with pytest.raises(Superseded):
-                table.describe(message, Original(width=4), COPIES, now_ms=20)
+                table.describe(
+                    message,
+                    original=Original(width=4),
+                    renditions=COPIES,
+                    model_input_key="processed/x",
+                    now_ms=20,
+                )
         assert table.get(image.image_id) == image
 
 
@@ -665,7 +691,13 @@ class TestRemoval:
 def late_writes(table: ImageTable, message: ImageMessage) -> list[Any]:
     return [
         lambda: table.start(message, Status.PREPROCESSING, now_ms=20),
-        lambda: table.describe(message, Original(width=1), COPIES, now_ms=20),
+        lambda: table.describe(
+            message,
+            original=Original(width=1),
+            renditions=COPIES,
+            model_input_key="processed/x",
+            now_ms=20,
+        ),
         lambda: table.finish(message, Status.PREPROCESSED, now_ms=20, timings_ms={"x": 1}),
         lambda: table.finish(message, Status.COMPLETED, now_ms=20, timings_ms={}),
         lambda: table.fail(message, Status.PREPROCESSING_FAILED, FAULT, now_ms=20),
