@@ -12,7 +12,15 @@ from typing import Any
 from chalicelib.settings import APP_NAME
 
 # The steps whose letters end in the archive: the dimension of the metric `DeadLetters`.
-LETTER_STEPS = ("ingest", "preprocess", "infer", "optimise", "notify", "mail", "feedback")
+LETTER_STEPS = (
+    "ingest",
+    "preprocess",
+    "infer",
+    "optimise",
+    "notify",
+    "mail",
+    "feedback",
+)
 # A fault is tried five times before it is a dead letter; so many in 5 minutes are no coincidence.
 _ERRORS = 5
 # Nobody tries again what these did not do.
