@@ -27,7 +27,8 @@ INSIDE = one("a 80 60 inside #ffffff jpeg 85")
 
 
 def test_the_installed_table_is_what_the_contract_promises() -> None:
-    standard, thumb = renditions.installed()
+    installed = {rendition.name: rendition for rendition in renditions.installed()}
+    standard, thumb = installed["standard"], installed["thumb"]
     assert (standard.name, standard.width, standard.height) == ("standard", 800, 600)
     assert (thumb.name, thumb.width, thumb.height) == ("thumb", 150, 150)
     for rendition in (standard, thumb):
