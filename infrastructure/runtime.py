@@ -9,26 +9,24 @@ then says has to be of our own making.
 import argparse
 import json
 import os
-import queue
 import subprocess
 import sys
 import tempfile
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from chalicelib.images import new_image_id
 from chalicelib.messages import ImageMessage, NotificationMessage, encode
 from chalicelib.parcels import Location, ParcelStatus
+from infrastructure.runtime_api import RuntimeApi
 from infrastructure.template import config
+from infrastructure.trigger_events import get_event, s3_event, schedule_event, sqs_event
 
 _SECONDS = 90
 _AT_ONCE = 5
@@ -38,75 +36,13 @@ EXPECTED = frozenset({"", "BatchFailed", "ServiceUnavailable", "CheckFailed", "E
 _MISSING = ("ModuleNotFoundError", "ImportError", "cannot open shared object", "SettingsError")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of an event: the answer, or the type of what was raised; and what was said."""
 
     answer: Any = None
     error: str = ""
     output: str = ""
-
-
-@dataclass(kw_only=True)
-class _Service:
-    """The runtime's API for one event: hands it out, takes what comes back."""
-
-    event: Mapping[str, Any]
-    outcome: Outcome = field(default_factory=Outcome)
-    ended: threading.Event = field(default_factory=threading.Event)
-    waiting: "queue.Queue[None]" = field(default_factory=queue.Queue)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Four routes: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html."""
-
-    protocol_version = "HTTP/1.1"
-
-    def __init__(self, service: _Service, *arguments: Any) -> None:
-        self.service = service
-        super().__init__(*arguments)
-
-    def do_GET(self) -> None:
-        self.service.waiting.get()
-        self._answer(
-            200,
-            json.dumps(self.service.event).encode(),
-            {
-                "Lambda-Runtime-Aws-Request-Id": "11111111-2222-4333-8444-555555555555",
-                "Lambda-Runtime-Deadline-Ms": "4102444800000",
-                "Lambda-Runtime-Invoked-Function-Arn": (
-                    "arn:aws:lambda:us-east-1:000000000000:function:x"
-                ),
-                "Content-Type": "application/json",
-            },
-        )
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        said = json.loads(body or b"null")
-        if self.path.endswith("/response"):
-            self.service.outcome.answer = said
-        else:
-            self.service.outcome.error = said["errorType"]
-        self._answer(202, b"", {})
-        self.service.ended.set()
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing."""
-
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        """A runtime that was ended while it waited for its next event."""
 
 
 @contextmanager
@@ -122,10 +58,7 @@ def unpacked(folder: Path) -> Iterator[Path]:
 
 def invoke(place: Path, client: Path, handler: str, event: Mapping[str, Any]) -> Outcome:
     """Start a handler and give it an event."""
-    service = _Service(event=event)
-    service.waiting.put(None)
-    server = _Server(("127.0.0.1", 0), partial(_Handler, service))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    api = RuntimeApi(event)
     layers = [str(path) for path in place.glob("opt/python/lib/*/site-packages")]
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
@@ -134,7 +67,7 @@ def invoke(place: Path, client: Path, handler: str, event: Mapping[str, Any]) ->
             cwd=place / "task",
             env={
                 **_environ(),
-                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.server_port}",
+                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.port}",
                 "_HANDLER": handler,
                 "LAMBDA_TASK_ROOT": str(place / "task"),
                 "PYTHONPATH": os.pathsep.join([str(place / "task"), *layers, str(client)]),
@@ -144,17 +77,18 @@ def invoke(place: Path, client: Path, handler: str, event: Mapping[str, Any]) ->
         )
         try:
             waited = 0.0
-            while not service.ended.wait(0.2) and process.poll() is None and waited < _SECONDS:
+            while not api.over.wait(0.2) and process.poll() is None and waited < _SECONDS:
                 waited += 0.2
         finally:
             process.kill()
             process.wait()
-            server.shutdown()
+            api.close()
         said.seek(0)
-        service.outcome.output = said.read()
-    if not service.ended.is_set():
-        service.outcome.error = "did not start"
-    return service.outcome
+        output = said.read()
+    if not api.over.is_set():
+        return Outcome(error="did not start", output=output)
+    error = "" if api.failure is None else str(json.loads(api.failure)["errorType"])
+    return Outcome(answer=api.answer, error=error, output=output)
 
 
 def _environ() -> dict[str, str]:
@@ -198,24 +132,14 @@ def events() -> dict[str, dict[str, Any]]:
     )
     images = ("preprocess", "infer", "optimise", "bury_ingest", "bury_preprocessing")
     return {
-        "app": _http(f"/images/{new_image_id()}", "/images/{image_id}"),
-        "ingest": {"Records": [_s3("uploads/x.jpg")]},
-        **{name: _sqs(image) for name in (*images, "bury_inference", "bury_conversion")},
-        **{name: _sqs(mail) for name in ("mail", "bury_notification")},
-        "feedback": _sqs(_BOUNCE),
-        "bury_feedback": _sqs("{}"),
+        "app": get_event("/images/{image_id}", image_id=new_image_id()),
+        "ingest": s3_event("darkroom-prod-uploads-000000000000", "uploads/x.jpg", "v1"),
+        **{name: sqs_event(image) for name in (*images, "bury_inference", "bury_conversion")},
+        **{name: sqs_event(mail) for name in ("mail", "bury_notification")},
+        "feedback": sqs_event(_BOUNCE),
+        "bury_feedback": sqs_event("{}"),
         "notify": {"Records": []},
-        "check": {
-            "version": "0",
-            "account": "000000000000",
-            "region": "us-east-1",
-            "detail": {},
-            "detail-type": "Scheduled Event",
-            "source": "aws.events",
-            "time": "2026-11-21T10:00:00Z",
-            "id": "1",
-            "resources": ["arn:aws:events:us-east-1:000000000000:rule/check"],
-        },
+        "check": schedule_event("check"),
     }
 
 
@@ -245,51 +169,6 @@ _BOUNCE = json.dumps(
         },
     }
 )
-
-
-def _http(path: str, route: str) -> dict[str, Any]:
-    return {
-        "resource": route,
-        "path": path,
-        "httpMethod": "GET",
-        "headers": {"Host": "example.com"},
-        "multiValueHeaders": {},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
-        "pathParameters": {"image_id": path.rpartition("/")[2]},
-        "stageVariables": None,
-        "requestContext": {"httpMethod": "GET", "resourcePath": route, "identity": {}},
-        "body": None,
-        "isBase64Encoded": False,
-    }
-
-
-def _s3(key: str) -> dict[str, Any]:
-    return {
-        "eventSource": "aws:s3",
-        "eventName": "ObjectCreated:Put",
-        "s3": {
-            "bucket": {"name": "darkroom-prod-uploads-000000000000"},
-            "object": {"key": key, "size": 10, "eTag": "0", "versionId": "v1", "sequencer": "00"},
-        },
-    }
-
-
-def _sqs(body: str) -> dict[str, Any]:
-    return {
-        "Records": [
-            {
-                "messageId": "1",
-                "receiptHandle": "1",
-                "body": body,
-                "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1795000000000"},
-                "messageAttributes": {},
-                "eventSource": "aws:sqs",
-                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:queue",
-                "awsRegion": "us-east-1",
-            }
-        ]
-    }
 
 
 def main() -> int:

@@ -13,11 +13,11 @@ from typing import Any
 from boto3.dynamodb.types import TypeSerializer
 from PIL import Image as Pillow
 
-from benchmarks.cold_start.runtime_api import QuietServer
 from chalicelib.aws.image_rows import item_of
 from chalicelib.images import ConversionStatus, Image, Source, Status, source_key
 from chalicelib.inference.package import ModelPackage
 from chalicelib.messages import ImageMessage
+from infrastructure.runtime_api import QuietServer
 from local.samples import sample_photos
 
 IMAGE_ID = "7f1d0a4e-3f3c-4b57-9c3e-5d1b7a0c2e11"

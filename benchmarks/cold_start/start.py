@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.cold_start.events import event_of
 from benchmarks.cold_start.imports import shares
-from benchmarks.cold_start.runtime_api import RuntimeApi
+from infrastructure.runtime_api import RuntimeApi
 
 _DEADLINE_SECONDS = 60
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")

@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 from benchmarks.inference.loop import Answers, Work, rounds_of, serve
-from benchmarks.inference.stages import Stages, event_of
+from benchmarks.inference.stages import Stages
 from chalicelib import messages
+from infrastructure.trigger_events import sqs_event
 
 
 def work(originals: Path) -> Work:
@@ -16,10 +17,10 @@ def work(originals: Path) -> Work:
     some = rounds_of(sent)
 
     def event(size: int) -> None:
-        stages.infer(event_of(some(size)))
+        stages.infer(sqs_event(*some(size)))
 
     def answers() -> Answers:
-        stages.infer(event_of(sent))
+        stages.infer(sqs_event(*sent))
         return {name: stages.answer(message) for name, message in uploads.items()}
 
     return Work(event=event, answers=answers)

@@ -10,6 +10,7 @@ from chalicelib import messages
 from chalicelib.container import Container
 from chalicelib.images import Source, new_image_id, source_key
 from chalicelib.messages import ImageMessage
+from infrastructure.trigger_events import sqs_event
 
 _GENERATION = "1"
 _ENVIRON = {
@@ -88,7 +89,7 @@ class Stages:
         """`preprocess`, an event for each message as the queue is set up; what it sends on."""
         batch = self._container.preprocessing_batch
         for body in bodies:
-            batch.run(event_of([body]), lambda: self._container.preprocess)
+            batch.run(sqs_event(body), lambda: self._container.preprocess)
         return self._container.inference_queue.take()
 
     def infer(self, event: Mapping[str, Any]) -> None:
@@ -99,7 +100,7 @@ class Stages:
         """From files to result documents, through both stages."""
         uploads = [self.upload(jpeg) for jpeg in jpegs]
         sent = self.prepare([messages.encode(message) for message in uploads])
-        self.infer(event_of(sent))
+        self.infer(sqs_event(*sent))
         documents = [self.document(message) for message in uploads]
         self._container.images.clear()
         self._container.uploads.objects.clear()
@@ -121,19 +122,3 @@ class Stages:
         return self._container.uploads.objects[
             self._container.images.model_input_keys[message.image_id]
         ]
-
-
-def event_of(bodies: Sequence[str]) -> dict[str, Any]:
-    """An SQS event of these messages."""
-    return {
-        "Records": [
-            {
-                "messageId": str(number),
-                "receiptHandle": str(number),
-                "body": body,
-                "attributes": {"ApproximateReceiveCount": "1"},
-                "eventSource": "aws:sqs",
-            }
-            for number, body in enumerate(bodies)
-        ]
-    }

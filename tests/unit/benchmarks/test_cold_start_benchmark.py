@@ -15,9 +15,9 @@ from botocore.config import Config
 from benchmarks.cold_start.events import NOTHING, event_of
 from benchmarks.cold_start.imports import GROUPS, REST, shares
 from benchmarks.cold_start.one_image import GENERATION, IMAGE_ID, OneImage
-from benchmarks.cold_start.runtime_api import RuntimeApi
 from benchmarks.cold_start.start import Function, cpu_ms, function_of
 from chalicelib.aws.image_rows import image_of
+from infrastructure.runtime_api import RuntimeApi
 
 # As Python writes it: a module after those that it imports, each a step further in.
 IMPORTED = """\

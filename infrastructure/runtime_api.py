@@ -1,4 +1,7 @@
-"""The Lambda Runtime API for one process, one event: hands it out, notes when the answer came."""
+"""The Lambda Runtime API for one process, one event: hands it out, notes when the answer came.
+
+Its four routes: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html.
+"""
 
 import json
 import threading
@@ -32,11 +35,11 @@ class RuntimeApi:
         ready_at: When the function asked, by `time.perf_counter`.
         answered_at: When its answer came.
         answer: What it answered, or None where it failed.
-        failure: How it failed, or None.
+        failure: How it failed, as the JSON that was sent, or None.
         over: Set when there is an answer or a failure.
     """
 
-    def __init__(self, event: Any, *, on_ready: Callable[[], None]) -> None:
+    def __init__(self, event: Any, *, on_ready: Callable[[], None] = lambda: None) -> None:
         self.ready_at = 0.0
         self.answered_at = 0.0
         self.answer: Any = None
