@@ -163,6 +163,21 @@ class Original:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageInfo:
+    """What an image looks like, in a few bytes.
+
+    Attributes:
+        placeholder: Its ThumbHash, in base64.
+        dominant_color: The colour of the largest part of it, in sRGB: ``#rrggbb``.
+        perceptual_hash: 64 bits as 16 hexadecimal digits; None for an image of one colour.
+    """
+
+    placeholder: str
+    dominant_color: str
+    perceptual_hash: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """The best classes of an image, best first.
 
@@ -194,6 +209,7 @@ class Image:
         original: What is known of the file that came in.
         source: Where it lies; unknown until it was uploaded.
         focal_point: What a cut keeps in view.
+        info: What it looks like.
         renditions: The small copies, by name.
         formats: The copies at full size, by format.
         link_expires_at: Unix seconds until which the upload link works.
@@ -219,6 +235,7 @@ class Image:
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: Source | None = None
     focal_point: FocalPoint = FocalPoint()
+    info: ImageInfo | None = None
     renditions: Mapping[str, StoredCopy] = field(default_factory=dict)
     formats: Mapping[str, StoredCopy] = field(default_factory=dict)
     link_expires_at: int | None = None

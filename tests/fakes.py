@@ -41,6 +41,7 @@ from chalicelib.images import (
     ConversionStatus,
     Failure,
     Image,
+    ImageInfo,
     Original,
     Output,
     Prediction,
@@ -199,6 +200,7 @@ class FakeImageTable(ImageTable):
         now_ms: int,
         model_input_key: str,
         original: Original | None = None,
+        info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
     ) -> None:
         with self.trail.call("images.describe"):
@@ -209,6 +211,7 @@ class FakeImageTable(ImageTable):
                 replace(
                     row,
                     original=row.original if original is None else _merged(row.original, original),
+                    info=info or row.info,
                     renditions=row.renditions if renditions is None else dict(renditions),
                     model_input_key=model_input_key,
                     updated_at_ms=now_ms,
@@ -223,6 +226,7 @@ class FakeImageTable(ImageTable):
         now_ms: int,
         timings_ms: Mapping[str, int],
         original: Original | None = None,
+        info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
         model_input_key: str | None = None,
         prediction: Prediction | None = None,
@@ -237,6 +241,7 @@ class FakeImageTable(ImageTable):
                 updated_at_ms=now_ms,
                 timings_ms={**row.timings_ms, **timings_ms},
                 original=_merged(row.original, original),
+                info=info or row.info,
                 renditions=row.renditions if renditions is None else dict(renditions),
                 model_input_key=model_input_key or row.model_input_key,
                 prediction=prediction or row.prediction,

@@ -15,6 +15,7 @@ from chalicelib.images import (
     ConversionStatus,
     Failure,
     Image,
+    ImageInfo,
     Original,
     Output,
     Prediction,
@@ -60,6 +61,7 @@ class MemoryTable(ImageTable):
         now_ms: int,
         model_input_key: str,
         original: Original | None = None,
+        info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
     ) -> None:
         """Nothing is kept."""
@@ -72,13 +74,14 @@ class MemoryTable(ImageTable):
         now_ms: int,
         timings_ms: Mapping[str, int],
         original: Original | None = None,
+        info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
         model_input_key: str | None = None,
         prediction: Prediction | None = None,
         results_key: str | None = None,
     ) -> Image:
         """The row; only the keys are kept."""
-        del status, now_ms, timings_ms, original, renditions, prediction
+        del status, now_ms, timings_ms, original, info, renditions, prediction
         if model_input_key is not None:
             self.model_input_keys[message.image_id] = model_input_key
         if results_key is not None:

@@ -176,6 +176,22 @@ SCHEMAS: Mapping[str, Schema] = {
             "kind": _text("`photo` or `graphic`."),
         },
     ),
+    "Info": _object(
+        "What the image looks like, in a few bytes.",
+        {
+            "placeholder": _text("Its ThumbHash, in base64: shown until a copy is loaded."),
+            "dominant_color": _text(
+                "The colour of the largest part of it, in sRGB.", pattern="^#[0-9a-f]{6}$"
+            ),
+        },
+        {
+            "perceptual_hash": _text(
+                "64 bits, of which images that look alike have most in common; absent of an image "
+                "of one colour.",
+                pattern="^[0-9a-f]{16}$",
+            )
+        },
+    ),
     "Copy": _object(
         "A copy of an image, with a link that works for a while.",
         {
@@ -209,6 +225,7 @@ SCHEMAS: Mapping[str, Schema] = {
         },
         {
             "original": ref("Original"),
+            "info": ref("Info"),
             "metadata": _named({"type": "string"}, "As it was sent."),
             "timings_ms": _named({"type": "integer"}, "Milliseconds of each step."),
             "renditions": _named(ref("Copy"), "Small copies, by name."),

@@ -44,6 +44,12 @@ class ImageView:
         }
         if original:
             shown["original"] = original
+        if image.info is not None:
+            shown["info"] = {
+                name: value
+                for name, value in msgspec.to_builtins(image.info).items()
+                if value is not None
+            }
         if image.metadata:
             shown["metadata"] = dict(image.metadata)
         if image.timings_ms:

@@ -152,6 +152,11 @@ _EXAMPLE_IMAGE = {
     "attempts": 1,
     "links": {"self": _IMAGE_PATH},
     "original": {"content_type": "image/jpeg", "bytes": 112525, "width": 640, "height": 427},
+    "info": {
+        "placeholder": "EykODYQHZ3iOdXeIhleHdieAdghI",
+        "dominant_color": "#311f0b",
+        "perceptual_hash": "9393c9ec6c4b83a1",
+    },
     "timings_ms": {"queued": 12, "preprocessing": 61, "inferencing": 9, "conversion": 78},
     "renditions": {"thumb": _EXAMPLE_COPY},
     "results": {"classes": ["cat", "dog"], "probabilities": [0.61, 0.2], "confidence": 0.61},

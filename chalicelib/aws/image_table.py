@@ -27,6 +27,7 @@ from chalicelib.images import (
     ConversionStatus,
     Failure,
     Image,
+    ImageInfo,
     Original,
     Output,
     Prediction,
@@ -166,6 +167,7 @@ class ImageTable:
         now_ms: int,
         model_input_key: str,
         original: Original | None = None,
+        info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
     ) -> None:
         """Record what was made of an original, and found out about it.
@@ -176,6 +178,8 @@ class ImageTable:
             Superseded: The image ended, was deleted, or belongs to another attempt.
         """
         facts: dict[str, Any] = {**facts_of(original), "model_input_key": model_input_key}
+        if info is not None:
+            facts["info"] = info
         if renditions is not None:
             facts["renditions"] = dict(renditions)
         self._writer.write_for(
@@ -194,6 +198,7 @@ class ImageTable:
         now_ms: int,
         timings_ms: Mapping[str, int],
         original: Original | None = None,
+        info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
         model_input_key: str | None = None,
         prediction: Prediction | None = None,
@@ -211,6 +216,7 @@ class ImageTable:
         facts: dict[str, Any] = {f"timings_ms.{step}": ms for step, ms in timings_ms.items()}
         facts |= facts_of(original)
         optional = {
+            "info": info,
             "renditions": None if renditions is None else dict(renditions),
             "model_input_key": model_input_key,
             "prediction": prediction,

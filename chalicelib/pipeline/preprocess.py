@@ -21,6 +21,7 @@ from chalicelib.images import (
     ConversionStatus,
     Failure,
     Image,
+    ImageInfo,
     Original,
     Output,
     Status,
@@ -28,6 +29,7 @@ from chalicelib.images import (
     derived_prefixes,
     model_input_key,
 )
+from chalicelib.imaging.appearance import info_of
 from chalicelib.imaging.decode import Decoder, Header
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.render import model_input, to_ppm
@@ -39,6 +41,20 @@ from chalicelib.pipeline.rendering import decode_size, fetch_original, store_ren
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What the step found out about an image and made of it.
+
+    Attributes:
+        model_inputs: The keys of what models are to see, that of the active one first.
+    """
+
+    facts: Original
+    info: ImageInfo
+    renditions: Mapping[str, StoredCopy]
+    model_inputs: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +115,8 @@ class Preprocess:
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
             shapes = self._shapes(message) if image.wants(Output.PREDICTIONS) else ()
             # The same picture whatever is made of it: what is made of a file depends on the file.
-            table = self.table if wanted or shapes else ()
-            picture = decoder.picture(body, size=decode_size(header, table))
+            reduced = decoder.reduced(body, size=decode_size(header, self.table))
+            picture = reduced.picture
             seen = _seen(decoder, body, header, picture, shapes)
         except (ImageRejected, ObjectMissing) as error:
             self._reject(message, error, facts)
@@ -109,7 +125,9 @@ class Preprocess:
             self.renditions, message, picture, header, wanted, focal=image.focal_point
         )
         keys = self._store_model_inputs(message, seen)
-        self._hand_on(message, image, keys, facts, copies, started_ms=started_ms)
+        info = info_of(picture, reduced.alpha)
+        made = Made(facts=facts, info=info, renditions=copies, model_inputs=keys)
+        self._hand_on(message, image, made, started_ms=started_ms)
 
     def _remake(self, message: ImageMessage) -> None:
         """Make what another model wants to see, of an image that is past this step."""
@@ -177,9 +195,7 @@ class Preprocess:
         self,
         message: ImageMessage,
         image: Image,
-        keys: Sequence[str],
-        facts: Original,
-        copies: dict[str, StoredCopy],
+        made: Made,
         *,
         started_ms: int,
     ) -> None:
@@ -188,15 +204,16 @@ class Preprocess:
             # First, because `infer` may end the image before this step is tried again.
             self.conversion_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         status, key = Status.COMPLETED, None
-        if keys:
-            status, key = Status.PREPROCESSED, keys[0]
+        if made.model_inputs:
+            status, key = Status.PREPROCESSED, made.model_inputs[0]
             # From the message on, the image may be completed without this try's last write.
             self.images.describe(
                 message,
                 now_ms=now_ms(),
                 model_input_key=key,
-                original=facts,
-                renditions=copies,
+                original=made.facts,
+                info=made.info,
+                renditions=made.renditions,
             )
             self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         took_ms = elapsed_ms(started_ms)
@@ -208,15 +225,16 @@ class Preprocess:
                 "queued": max(started_ms - message.queued_at_ms, 0),
                 "preprocessing": took_ms,
             },
-            original=facts,
-            renditions=copies,
+            original=made.facts,
+            info=made.info,
+            renditions=made.renditions,
             model_input_key=key,
         )
         telemetry.count(
             self.name,
             ProcessedImages=1,
             ProcessingTime=took_ms,
-            TotalBytesProcessed=facts.bytes or 0,
+            TotalBytesProcessed=made.facts.bytes or 0,
         )
 
 

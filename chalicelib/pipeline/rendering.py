@@ -10,6 +10,7 @@ from chalicelib.images import FocalPoint, Image, StoredCopy
 from chalicelib.imaging.decode import Header
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.renditions import Rendition, encoded, rendered
+from chalicelib.imaging.scaling import SKETCH_SIDE
 from chalicelib.messages import ImageMessage
 from chalicelib.models import ModelInputShape
 
@@ -39,11 +40,11 @@ def fetch_original(uploads: ObjectStore, limits: Limits, image: Image) -> bytes:
 def decode_size(header: Header, outputs: Iterable[Rendition | ModelInputShape]) -> tuple[int, int]:
     """Width and height, in pixels, of the picture that all outputs can be made from.
 
-    The largest of them is that picture; the others are scaled from it. Where nothing is to be
-    made it is the least that still tells whether the file can be decoded.
+    The largest of them is that picture; the others are scaled from it. It is never too small to
+    tell how the picture looks.
     """
-    scales = (output.picture_scale(header.width, header.height) for output in outputs)
-    return header.scaled(max(scales, default=0.0))
+    scales = [output.picture_scale(header.width, header.height) for output in outputs]
+    return header.scaled(max([*scales, SKETCH_SIDE / max(header.width, header.height)]))
 
 
 def store_renditions(

@@ -13,6 +13,7 @@ from chalicelib.images import (
     ConversionStatus,
     Failure,
     Image,
+    ImageInfo,
     Original,
     Output,
     Prediction,
@@ -35,6 +36,12 @@ PREDICTION = Prediction(
     model_version="1.2",
 )
 COPIES = {"thumb": StoredCopy(key="t", content_type="image/jpeg", bytes=9, width=150, height=150)}
+INFO = ImageInfo(
+    placeholder="EykODYQHZ3iOdXeIhleHdieAdghI",
+    dominant_color="#311f0b",
+    # All digits: it must not come back as a number.
+    perceptual_hash="1234567890123456",
+)
 RUNNING = (Status.QUEUED, Status.PREPROCESSING, Status.PREPROCESSED, Status.INFERENCING)
 FINAL = (Status.COMPLETED, Status.PREPROCESSING_FAILED, Status.INFERENCE_FAILED)
 
@@ -323,6 +330,7 @@ class TestDescribe:
         table.describe(
             message_for(image),
             original=Original(width=4, sha256="ab"),
+            info=INFO,
             renditions=COPIES,
             model_input_key="processed/x",
             now_ms=20,
@@ -330,6 +338,7 @@ class TestDescribe:
         assert table.get(image.image_id) == replace(
             image,
             original=replace(image.original, width=4, sha256="ab"),
+            info=INFO,
             renditions=COPIES,
             model_input_key="processed/x",
             updated_at_ms=20,
@@ -382,6 +391,7 @@ class TestFinish:
             now_ms=20,
             timings_ms={"queued": 1, "preprocessing": 61},
             original=Original(width=4032, height=3024, sha256="ab"),
+            info=INFO,
             model_input_key="processed/x",
         )
         assert finished == replace(
@@ -390,6 +400,7 @@ class TestFinish:
             updated_at_ms=20,
             timings_ms={"queued": 1, "preprocessing": 61},
             original=replace(image.original, width=4032, height=3024, sha256="ab"),
+            info=INFO,
             model_input_key="processed/x",
         )
         assert table.get(image.image_id) == finished

@@ -130,6 +130,7 @@ def facts(scene: Scene) -> Mapping[str, Any]:
     return {
         "row": (image.status, image.conversion_status, image.attempt, image.prediction),
         "original": image.original,
+        "info": image.info,
         "told": sorted(
             plain(copy.key) for copy in (*image.renditions.values(), *image.formats.values())
         ),

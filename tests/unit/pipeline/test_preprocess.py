@@ -12,6 +12,7 @@ from chalicelib.errors import ServiceUnavailable, Superseded
 from chalicelib.images import ConversionStatus, Image, Output, Status, model_input_key
 from chalicelib.messages import ImageMessage
 from chalicelib.pipeline.bury import WORKER_LOST
+from tests import images
 from tests.fakes import Tombstone, unavailable
 from tests.unit.pipeline.world import DEPLOYED, PHOTO, RENDITIONS, World, first_message, photo
 
@@ -42,6 +43,32 @@ def test_a_photo_becomes_a_model_input_and_a_message(world: World) -> None:
     [body] = world.inference_queue.sent
     sent = messages.decode(body)
     assert sent == replace(message, queued_at_ms=sent.queued_at_ms)
+
+
+@pytest.mark.parametrize(
+    "outputs", [tuple(Output), (Output.FORMATS,), (Output.RENDITIONS,), (Output.PREDICTIONS,)]
+)
+def test_what_an_image_looks_like_depends_on_its_file_alone(
+    world: World, outputs: tuple[Output, ...]
+) -> None:
+    body = images.encoded(images.marker(100, 90), "PNG")
+    for wanted in (outputs, tuple(Output)):
+        world.preprocess(first_message(queued(world, body, outputs=wanted)))
+    some, everything = (row.info for row in world.images.rows.values() if isinstance(row, Image))
+    assert some is not None
+    assert some == everything
+    assert some.perceptual_hash is not None
+
+
+def test_what_an_image_looks_like_is_known_before_it_is_completed(world: World) -> None:
+    image = queued(world)
+    world.trail.at_next("inference.send", "before", unavailable)
+    with pytest.raises(ServiceUnavailable):
+        world.preprocess(first_message(image))
+    info = world.row(image.image_id).info
+    assert info is not None
+    assert bytes.fromhex(info.dominant_color[1:])[0] <= 4
+    assert info.perceptual_hash is None
 
 
 @pytest.mark.parametrize("body", [PHOTO, photo(kind="PNG"), photo(size=(1, 1))])
