@@ -11,6 +11,10 @@ BENCH_IMAGING_VENV := .venv-bench-imaging
 BENCH_INFERENCE_VENV := .venv-bench-inference
 LAMBDA_VENV := .venv-lambda
 CHECKOV_VENV := .venv-checkov
+SUPPLY_VENV := .venv-supply
+FUZZ_VENV := .venv-fuzz
+# Nothing that a lock does not name with its hash, and nothing that is built from source.
+LOCKED := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 LAMBDA := build/lambda-runtime
 STAGE ?= dev
 
@@ -159,10 +163,17 @@ static: $(VENV)/.dev $(CHECKOV_VENV)/.checkov  ## cfn-lint and checkov, over the
 	@$(VENV)/bin/cfn-lint build/check/sam.json
 	@$(PYTHON) -m infrastructure.static $(CHECKOV_VENV)/bin/checkov build/check
 
-.PHONY: pins
-pins: $(VENV)/.dev  ## Write down the versions that are installed
-	@{ head -2 constraints.txt; $(PYTHON) -m pip freeze --all --exclude-editable | grep -v -i '^pip=='; } > build-pins.tmp
-	@mv build-pins.tmp constraints.txt
+.PHONY: lock
+lock: $(SUPPLY_VENV)/.made  ## Write the locks with all hashes anew; UPGRADE=1 to the newest that fit
+	@$(PYTHON) -m infrastructure.lock $(SUPPLY_VENV)/bin/uv $(if $(UPGRADE),--upgrade)
+
+.PHONY: audit
+audit: $(SUPPLY_VENV)/.made  ## Ask PyPI whether anything in the locks has a known vulnerability
+	@$(PYTHON) -m infrastructure.audit $(SUPPLY_VENV)/bin/pip-audit
+
+.PHONY: fuzz
+fuzz: $(FUZZ_VENV)/.made  ## Look for files that the decoder stumbles over; SECONDS=600
+	@PYTHONPATH=vendor exec $(FUZZ_VENV)/bin/python -m tests.fuzz.run --seconds $(or $(SECONDS),600) $(ARGS)
 
 ##@ Clean
 .PHONY: clean
@@ -185,28 +196,37 @@ $(VENV)/.made: local/find-python
 		rm -rf $(VENV) && "$$python" -m venv $(VENV); }
 	@touch $@
 
-$(VENV)/.run: $(VENV)/.made requirements.txt local/requirements.txt constraints.txt
+$(VENV)/.run: $(VENV)/.made local/requirements.lock local/photos.lock
 	@echo "Installing the packages (once, about half a minute)"
-	@$(PYTHON) local/install.py local/requirements.txt
+	@$(PYTHON) local/install.py local/requirements.lock
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.made requirements.txt local/requirements.txt requirements-dev.txt constraints.txt
+$(VENV)/.dev: $(VENV)/.made requirements-dev.lock local/photos.lock
 	@echo "Installing the packages and tools (once, about a minute)"
-	@$(PYTHON) local/install.py requirements-dev.txt
+	@$(PYTHON) local/install.py requirements-dev.lock
 	@touch $@ $(VENV)/.run
 
-$(CHECKOV_VENV)/.checkov: infrastructure/requirements.txt $(VENV)/.made
+$(CHECKOV_VENV)/.checkov: infrastructure/requirements.lock $(VENV)/.made
 	@echo "Installing checkov (once, about a minute)"
 	@rm -rf $(CHECKOV_VENV) && $(PYTHON) -m venv $(CHECKOV_VENV)
-	@$(CHECKOV_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		-r infrastructure/requirements.txt
+	@$(CHECKOV_VENV)/bin/python -m pip install $(LOCKED) -r infrastructure/requirements.lock
+	@touch $@
+
+$(SUPPLY_VENV)/.made: infrastructure/supply.lock $(VENV)/.made
+	@rm -rf $(SUPPLY_VENV) && $(PYTHON) -m venv $(SUPPLY_VENV)
+	@$(SUPPLY_VENV)/bin/python -m pip install $(LOCKED) -r infrastructure/supply.lock
+	@touch $@
+
+# The fuzzer has no wheels for a newer Python.
+$(FUZZ_VENV)/.made: tests/fuzz/requirements.lock local/find-python
+	@python=$$(sh local/find-python 13 12) && rm -rf $(FUZZ_VENV) && "$$python" -m venv $(FUZZ_VENV)
+	@$(FUZZ_VENV)/bin/python -m pip install $(LOCKED) -r tests/fuzz/requirements.lock
 	@touch $@
 
 # What a Lambda function finds without bringing it: the runtime client, and boto3.
-$(LAMBDA)/.made: $(VENV)/.made constraints.txt Makefile
+$(LAMBDA)/.made: $(VENV)/.made benchmarks/cold_start/runtime.lock
 	@rm -rf $(LAMBDA)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(LAMBDA) \
-		--constraint constraints.txt awslambdaric==4.2.2 boto3
+	@$(PYTHON) -m pip install $(LOCKED) --target $(LAMBDA) -r benchmarks/cold_start/runtime.lock
 	@touch $@
 
 # PyTorch is large and of no use to anything else, so it has an environment of its own.
@@ -218,11 +238,13 @@ $(TRAINING_VENV)/.train: training/requirements.txt
 	@touch $@
 
 # The libraries that we are compared with; sharp only where there is Node.js.
-$(BENCH_IMAGING_VENV)/.made: $(VENV)/.made requirements.txt constraints.txt \
+$(BENCH_IMAGING_VENV)/.made: $(VENV)/.made requirements.txt local/photos.lock \
 		benchmarks/imaging/requirements.txt benchmarks/imaging/package-lock.json
 	@echo "Installing the libraries to compare with (once, about a minute)"
 	@rm -rf $(BENCH_IMAGING_VENV) && $(PYTHON) -m venv $(BENCH_IMAGING_VENV)
-	@$(BENCH_IMAGING_VENV)/bin/python local/install.py benchmarks/imaging/requirements.txt
+	@$(BENCH_IMAGING_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/imaging/requirements.txt
+	@$(BENCH_IMAGING_VENV)/bin/python -m pip install $(LOCKED) --no-deps -r local/photos.lock
 	@if command -v npm >/dev/null; then \
 		npm ci --prefix benchmarks/imaging --no-audit --no-fund --loglevel=error; \
 	else echo "Node.js is missing, so sharp is left out."; fi
@@ -234,13 +256,11 @@ $(BENCH_INFERENCE_VENV)/.made: $(VENV)/.made benchmarks/inference/requirements.t
 	@rm -rf $(BENCH_INFERENCE_VENV) && $(PYTHON) -m venv $(BENCH_INFERENCE_VENV)
 	@$(BENCH_INFERENCE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r benchmarks/inference/requirements.txt
-	@$(BENCH_INFERENCE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--no-deps scikit-image==0.26.0
+	@$(BENCH_INFERENCE_VENV)/bin/python -m pip install $(LOCKED) --no-deps -r local/photos.lock
 	@touch $@
 
 # What Lambda's own runtime holds, and nothing else: what a package lacks must not be found there.
-$(LAMBDA_VENV)/.made: $(VENV)/.made benchmarks/cold_start/runtime.txt
+$(LAMBDA_VENV)/.made: $(VENV)/.made benchmarks/cold_start/runtime.lock
 	@rm -rf $(LAMBDA_VENV) && $(PYTHON) -m venv $(LAMBDA_VENV)
-	@$(LAMBDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		-r benchmarks/cold_start/runtime.txt
+	@$(LAMBDA_VENV)/bin/python -m pip install $(LOCKED) -r benchmarks/cold_start/runtime.lock
 	@touch $@

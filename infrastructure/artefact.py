@@ -12,8 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from infrastructure.package import MODEL_LAYER_ZIP
-from infrastructure.template import ROOT
+from infrastructure.package import LOCK, MODEL_LAYER_ZIP
 
 # AWS Lambda quotas: deployment package, zipped and unzipped (the layer counts with the code).
 MAX_ZIPPED_BYTES = 50_000_000
@@ -116,10 +115,8 @@ def start_problems(folder: Path) -> list[str]:
 
 
 def required() -> dict[str, str]:
-    """The version of each library of requirements.txt, by its name as wheels write it."""
-    found = re.findall(
-        r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE
-    )
+    """The version of each library that is locked, by its name as wheels write it."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", LOCK.read_text(), re.MULTILINE)
     return {re.sub(r"[-_.]+", "_", name).lower(): version for name, version in found}
 
 

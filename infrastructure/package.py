@@ -28,7 +28,13 @@ from infrastructure.model_layer import LAYER_PACKAGE, checked, write_layer
 from infrastructure.template import ROOT, config, finish, resources_of
 
 # What a Chalice project consists of; nothing else may reach the package.
-SHIPPED = ("app.py", "chalicelib", "vendor", ".chalice/config.json", "requirements.txt")
+SHIPPED = ("app.py", "chalicelib", "vendor", ".chalice/config.json")
+LOCK = ROOT / "requirements.lock"
+# What Lambda's Amazon Linux 2023 runs (glibc 2.34, x86_64), as wheels name it; the newest first.
+_PLATFORMS = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in range(34, 16, -1)),
+    "manylinux2014_x86_64",
+)
 # Parts of libraries that are for their own developers, for type checkers, or for making models.
 _NEVER_LOADED = re.compile(
     r"/tests?/|\.pyi$|/numpy/(f2py|_core/include)/|"
@@ -69,8 +75,7 @@ def make_package(
         project = Path(temporary)
         copy_project(project)
         fill_in_policies(project, stage, policies.CLOUDFORMATION, policies.substituted)
-        if not with_dependencies:
-            (project / "requirements.txt").write_text("")
+        pip = libraries(project) if with_dependencies else no_libraries(project)
         resources = project / "resources.json"
         merged = resources_of(stage)
         if own is not None:
@@ -84,6 +89,7 @@ def make_package(
             cwd=project,
             env={
                 **os.environ,
+                **pip,
                 "DARKROOM_PACKAGING": "cloudformation",
                 "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION", _REGION),
             },
@@ -106,6 +112,48 @@ def make_package(
             write_layer(own, folder / MODEL_LAYER_ZIP)
         except ModelError as error:
             raise PackagingFailed(str(error)) from None
+
+
+def libraries(project: Path, *, lock: Path = LOCK) -> dict[str, str]:
+    """Fetch what ships, each wheel with a hash of the lock.
+
+    Chalice downloads by itself, and looks at no hash where this machine's wheels are not
+    Lambda's. So it is left to find what was fetched here, and nothing else.
+
+    Returns:
+        The environment for Chalice.
+
+    Raises:
+        PackagingFailed: A wheel is missing, or is not the one that was locked.
+    """
+    requirements = project / "requirements.txt"
+    shutil.copyfile(lock, requirements)
+    wheels = project / "wheels"
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+            *("--require-hashes", "--only-binary", ":all:", "--no-deps", "--dest", str(wheels)),
+            *(part for platform in _PLATFORMS for part in ("--platform", platform)),
+            *("--requirement", str(requirements)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode != 0:
+        raise PackagingFailed(f"The libraries could not be fetched: {finished.stderr.strip()}")
+    return {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_PLATFORM": " ".join(_PLATFORMS),
+        "PIP_ONLY_BINARY": ":all:",
+    }
+
+
+def no_libraries(project: Path) -> dict[str, str]:
+    """Leave the libraries out; the environment for Chalice."""
+    (project / "requirements.txt").write_text("")
+    return {}
 
 
 def add_model(template: dict[str, Any], description: ModelDescription) -> None:

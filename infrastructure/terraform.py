@@ -23,6 +23,8 @@ from infrastructure.package import (
     chalice_command,
     copy_project,
     fill_in_policies,
+    libraries,
+    no_libraries,
     trim_layer,
 )
 from infrastructure.request_models import add_request_models
@@ -56,8 +58,7 @@ def make_terraform(stage: str, folder: Path, *, with_dependencies: bool = True) 
     with tempfile.TemporaryDirectory(prefix="darkroom-terraform-") as temporary:
         project = Path(temporary)
         copy_project(project)
-        if not with_dependencies:
-            (project / "requirements.txt").write_text("")
+        pip = libraries(project) if with_dependencies else no_libraries(project)
         _without_log_retention(project)
         fill_in_policies(project, stage, policies.TERRAFORM)
         finished = subprocess.run(
@@ -66,7 +67,7 @@ def make_terraform(stage: str, folder: Path, *, with_dependencies: bool = True) 
                 *("--stage", stage, str(folder.resolve())),
             ],
             cwd=project,
-            env={"AWS_DEFAULT_REGION": "us-east-1", **os.environ},
+            env={"AWS_DEFAULT_REGION": "us-east-1", **os.environ, **pip},
             capture_output=True,
             text=True,
             check=False,

@@ -1,6 +1,8 @@
-"""Install pinned packages with a line of progress: ``python local/install.py NAME.txt ...``.
+"""Install what a lock names, with a line of progress: ``python local/install.py NAME.lock``.
 
-Runs in a new virtual environment, so it uses nothing but the standard library.
+Nothing is installed whose hash is not in the lock, and nothing is built from source: what a build
+would fetch has no hash. Runs in a new virtual environment, so it uses nothing but the standard
+library.
 """
 
 import subprocess
@@ -8,25 +10,30 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+_PHOTOS = ROOT / "local" / "photos.lock"
+_PIP = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input")
 
 
-def main(requirements: list[str]) -> int:
-    """Install every requirements file under the pins of constraints.txt; the exit code."""
-    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    command = [*pip, "--constraint", str(ROOT / "constraints.txt")]
-    for name in requirements:
-        command += ["--requirement", str(ROOT / name)]
-    code, said = _run(command)
-    if code == 0:
-        # Its photos are wanted, not its code, and so none of what its code needs.
-        code, said = _run([*pip, "--no-deps", "scikit-image==0.26.0"])
-    if code == 0:
-        # The command line, in place: .venv/bin/darkroom.
-        code, said = _run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
-    if code != 0:
-        errors = [line for line in said if line.startswith("ERROR")] or said[-3:]
-        print("Error: the packages could not be installed:", *errors, sep="\n  ", file=sys.stderr)
-    return code
+def main(locks: list[str]) -> int:
+    """Install the locks, the samples, and this checkout in place; the exit code."""
+    commands = [locked(ROOT / name) for name in locks]
+    commands.append([*locked(_PHOTOS), "--no-deps"])
+    # The command line, in place: .venv/bin/darkroom.
+    commands.append([*_PIP, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    for command in commands:
+        code, said = _run(command)
+        if code != 0:
+            errors = [line for line in said if line.startswith("ERROR")] or said[-3:]
+            print(
+                "Error: the packages could not be installed:", *errors, sep="\n  ", file=sys.stderr
+            )
+            return code
+    return 0
+
+
+def locked(lock: Path) -> list[str]:
+    """How a lock is installed."""
+    return [*_PIP, "--require-hashes", "--only-binary", ":all:", "--requirement", str(lock)]
 
 
 def _run(command: list[str]) -> tuple[int, list[str]]:

@@ -224,9 +224,8 @@ class Decoder:
             canvas = image.size
             for number in range(kept):
                 try:
-                    with self._edge():
+                    with self._edge(), self._canvas():
                         image.seek(number)
-                        # A frame of a GIF may reach beyond the canvas, and Pillow follows it.
                         self._limits.check_size(*image.size)
                         frame = _frame(image, canvas)
                 except ImageRejected:
@@ -278,6 +277,19 @@ class Decoder:
             if media_type == "image/jpeg":
                 self._limits.check_scans(_scans(image, body))
             yield image, media_type
+
+    @contextmanager
+    def _canvas(self) -> Iterator[None]:
+        """Keep a frame from reaching as far beyond the canvas as it says.
+
+        Pillow follows one of a GIF while it seeks it, and makes room for all of it: a file of
+        2 KB took 400 MB. It refuses what is over twice its own limit, which is off otherwise.
+        """
+        Pillow.MAX_IMAGE_PIXELS = self._limits.max_pixels // 2
+        try:
+            yield
+        finally:
+            Pillow.MAX_IMAGE_PIXELS = None
 
     @contextmanager
     def _edge(self) -> Iterator[None]:

@@ -26,6 +26,8 @@ _AVIF_SPEED = 9
 # What is tried in turn where a copy would be larger than the original in the same format.
 _LOWER_QUALITIES = (80, 75, 65, 50, 35, 20, 10, 5, 1)
 _FEW_COLOURS = 256
+# RFC 9649, 2.7.1.1: 16 bits, and libwebp makes no file of more.
+_MAX_WEBP_LOOPS = 65_535
 # Keeping a WebP exact takes some 25 bytes a pixel.
 _MAX_EXACT_PIXELS = 16_000_000
 # PNG's last resort takes seconds a megapixel, and a function has 300.
@@ -252,7 +254,8 @@ def _animated_webp(source: FullSize, options: Mapping[str, Any]) -> tuple[bytes,
         save_all=True,
         append_images=frames,
         duration=durations,
-        loop=source.decoder.loops(source.body),
+        # A PNG may say four thousand million: to whoever watches, that is no less.
+        loop=min(source.decoder.loops(source.body), _MAX_WEBP_LOOPS),
         **options,
     )
     return body, len(durations)

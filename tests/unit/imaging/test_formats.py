@@ -451,6 +451,9 @@ def test_other_copies_show_its_first_frame(chosen: CopyFormat, media_format: str
         ("WEBP", 3, 3),
         ("PNG", 0, 0),
         ("PNG", 3, 3),
+        # More than a WebP can say: found by fuzzing, such an image could not be copied at all.
+        ("GIF", 65_535, 65_535),
+        ("PNG", 2**31, 65_535),
     ],
 )
 def test_an_animation_is_shown_as_often_as_the_original(
@@ -534,9 +537,10 @@ def test_an_animation_that_breaks_off_is_kept_as_far_as_it_goes() -> None:
     assert min(kept) < 3
 
 
-def beyond_the_canvas(right: int, bottom: int) -> bytes:
+def beyond_the_canvas(right: int, bottom: int, **options: Any) -> bytes:
     """A GIF whose second frame reaches so far, its pixels missing from there on."""
-    body = animated("GIF", frames=[noise(64, 48), noise(48, 64).rotate(90, expand=True)])
+    frames = [noise(64, 48), noise(48, 64).rotate(90, expand=True)]
+    body = animated("GIF", frames=frames, **options)
     at = body.rindex(b"\x2c\0\0\0\0" + struct.pack("<HH", 64, 48))
     return body[: at + 5] + struct.pack("<HH", right, bottom) + body[at + 9 :]
 
@@ -549,6 +553,30 @@ def test_a_frame_that_reaches_beyond_the_canvas_is_cut() -> None:
 def test_a_frame_as_large_as_a_bomb_ends_the_animation() -> None:
     copy = copy_of(beyond_the_canvas(60_000, 60_000), CopyFormat.WEBP)
     assert (copy.frames, opened(copy).size) == (1, (64, 48))
+
+
+_PEAK = """
+import resource
+from tests.unit.imaging import test_formats as tests
+tests.Pillow.init()
+body = bytearray(tests.beyond_the_canvas(13_000, 10_000, disposal=2))
+# Its background is no black: that would cost nothing until it was looked at.
+body[11] = 1
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+copy = tests.copy_of(bytes(body), tests.CopyFormat.WEBP)
+print(copy.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others count a peak in other units")
+def test_no_room_is_made_for_what_a_frame_has_beyond_the_canvas() -> None:
+    """Found by fuzzing: 2 KB of a GIF took 400 MB, to clear away what was never drawn."""
+    finished = subprocess.run(
+        [sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    frames, kilobytes = map(int, finished.stdout.split())
+    assert frames == 1
+    assert kilobytes < 100_000
 
 
 # --- What there is room for -------------------------------------------------------------------

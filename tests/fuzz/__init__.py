@@ -1,0 +1,1 @@
+"""Fuzzing of the decoder: `make fuzz` looks for files, every `make test` replays what it found."""
