@@ -5,6 +5,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from darkroom_cli.problems import Misused
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -29,19 +31,22 @@ class Ledger:
     Args:
         path: Of the file; made with its folder where it is missing.
         url: Of the service; entries of others are not seen.
+
+    Raises:
+        Misused: The file is none of ours, or cannot be written.
     """
 
     def __init__(self, path: Path, *, url: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._url = url
         self._lock = threading.Lock()
-        self._rows = sqlite3.connect(
-            path, timeout=30, isolation_level=None, check_same_thread=False
-        )
-        self._rows.execute(
-            "CREATE TABLE IF NOT EXISTS sent (url TEXT, sha256 TEXT, round INTEGER, "
-            "image_id TEXT, begun INTEGER, sent INTEGER, PRIMARY KEY (url, sha256))"
-        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._rows = _opened(path)
+        except (OSError, sqlite3.Error) as error:
+            raise Misused(
+                f"What was sent cannot be written down in {path} ({error}); "
+                "name another file with --state."
+            ) from None
 
     def entry(self, sha256: str) -> Entry:
         """What is known of this content."""
@@ -65,3 +70,16 @@ class Ledger:
     def close(self) -> None:
         """Let go of the file."""
         self._rows.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    rows = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    try:
+        rows.execute(
+            "CREATE TABLE IF NOT EXISTS sent (url TEXT, sha256 TEXT, round INTEGER, "
+            "image_id TEXT, begun INTEGER, sent INTEGER, PRIMARY KEY (url, sha256))"
+        )
+    except sqlite3.Error:
+        rows.close()
+        raise
+    return rows

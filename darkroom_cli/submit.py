@@ -18,7 +18,7 @@ from darkroom_cli.service import Service
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 _GONE = {"expired", "deleted"}
 # An upload whose end nobody saw: how long its event may take to show.
-_LOOKS, _LOOK_SECONDS = 10, 0.3
+_LOOKS, _LOOK_SECONDS = 30, 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
