@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from chalicelib.errors import DarkroomError, ModelError
-from chalicelib.images import Status, new_image_id
+from chalicelib.images import Kept, Status, new_image_id
 from chalicelib.settings import LOCAL_STAGE, Settings, resource_name
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ class Container:
             images=self.images,
             uploads=self.uploads,
             preprocessing_queue=self.preprocessing_queue,
+            keep=(Kept.CAMERA,) if self.settings.keep_camera == "yes" else (),
         )
 
     @cached_property

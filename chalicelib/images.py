@@ -137,6 +137,30 @@ class StoredCopy:
     frames: int | None = None
 
 
+class Kept(StrEnum):
+    """What of a file may be kept in its image's record, if it is asked for."""
+
+    CAMERA = "camera"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """What a photo was taken with, as its file says. Nothing that tells by whom, when or where.
+
+    Attributes:
+        exposure_seconds: How long the shutter was open.
+        iso: The sensitivity.
+        focal_length_mm: Of the lens, in millimetres.
+    """
+
+    make: str | None = None
+    model: str | None = None
+    exposure_seconds: float | None = None
+    f_number: float | None = None
+    iso: int | None = None
+    focal_length_mm: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Original:
     """What came in, as far as it is known. ``width`` and ``height`` are pixels, upright.
@@ -147,6 +171,7 @@ class Original:
         color_profile: What its colour profile calls itself.
         frames: Of an animation that is kept as one.
         kind: ``photo`` or ``graphic``.
+        camera: What it was taken with; only where that is kept.
     """
 
     filename: str | None = None
@@ -160,6 +185,7 @@ class Original:
     color_profile: str | None = None
     frames: int | None = None
     kind: str | None = None
+    camera: Camera | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +232,7 @@ class Image:
         attempt: Raised by 1 at every retry; a write of an earlier attempt is refused.
         generation: The object version that was accepted; a write for another is refused.
         outputs: What is to be made.
+        keep: What of the file is to be kept in the record.
         original: What is known of the file that came in.
         source: Where it lies; unknown until it was uploaded.
         focal_point: What a cut keeps in view.
@@ -231,6 +258,7 @@ class Image:
     attempt: int = 1
     generation: str | None = None
     outputs: tuple[Output, ...] = tuple(Output)
+    keep: tuple[Kept, ...] = ()
     original: Original = Original()
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: Source | None = None

@@ -131,6 +131,12 @@ class Settings:
         default="no",
         choices=("yes", "no"),
     )
+    keep_camera: str = _setting(
+        "Whether records of objects that are put straight into the bucket keep make, model and "
+        "exposure of the camera: yes or no. `POST /images` says so itself.",
+        default="no",
+        choices=("yes", "no"),
+    )
     upload_link_seconds: int = _setting("How long an upload link works.", default=900)
     download_link_seconds: int = _setting("How long a link to a result works.", default=3600)
     idempotency_hours: int = _setting(

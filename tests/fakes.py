@@ -7,10 +7,8 @@ so a fake that is kinder than AWS fails there.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
-
-import msgspec
 
 from chalicelib.aws.check_log import CheckLog, Heartbeat
 from chalicelib.aws.conversion_rows import ConversionRows
@@ -401,7 +399,9 @@ class FakeImageTable(ImageTable):
 
 
 def _merged(known: Original, found: Original | None) -> Original:
-    facts = {} if found is None else msgspec.to_builtins(found)
+    facts = (
+        {} if found is None else {entry.name: getattr(found, entry.name) for entry in fields(found)}
+    )
     return replace(known, **{name: value for name, value in facts.items() if value is not None})
 
 

@@ -174,6 +174,27 @@ SCHEMAS: Mapping[str, Schema] = {
             "color_profile": _text("What its colour profile calls itself."),
             "frames": _count("Pictures of an animation that is kept as one.", minimum=1),
             "kind": _text("`photo` or `graphic`."),
+            "camera": ref("Camera"),
+        },
+    ),
+    "Camera": _object(
+        "What a photo was taken with, as its file says; only where `keep` asked for it.",
+        {},
+        {
+            "make": _text("Who made the camera."),
+            "model": _text("What it is called."),
+            "exposure_seconds": {
+                "type": "number",
+                "minimum": 0,
+                "description": "How long the shutter was open.",
+            },
+            "f_number": {"type": "number", "minimum": 0, "description": "The aperture."},
+            "iso": _count("The sensitivity."),
+            "focal_length_mm": {
+                "type": "number",
+                "minimum": 0,
+                "description": "Of the lens, in millimetres.",
+            },
         },
     ),
     "Info": _object(

@@ -37,19 +37,10 @@ class ImageView:
             "attempts": image.attempt,
             "links": {"self": self.link(image.image_id)},
         }
-        original = {
-            name: value
-            for name, value in msgspec.to_builtins(image.original).items()
-            if value is not None
-        }
-        if original:
+        if original := _known(image.original):
             shown["original"] = original
         if image.info is not None:
-            shown["info"] = {
-                name: value
-                for name, value in msgspec.to_builtins(image.info).items()
-                if value is not None
-            }
+            shown["info"] = _known(image.info)
         if image.metadata:
             shown["metadata"] = dict(image.metadata)
         if image.timings_ms:
@@ -142,3 +133,13 @@ class ImageView:
                 image.results_key, content_type="application/json", expires_in=self.link_seconds
             )
         return shown
+
+
+def _known(facts: Any) -> dict[str, Any]:
+    """A record's fields that are known, and those of the records in it."""
+    shown = msgspec.to_builtins(facts) if not isinstance(facts, dict) else facts
+    return {
+        name: _known(value) if isinstance(value, dict) else value
+        for name, value in shown.items()
+        if value is not None
+    }

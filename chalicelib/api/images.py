@@ -33,6 +33,7 @@ from chalicelib.images import (
     ConversionStatus,
     FocalPoint,
     Image,
+    Kept,
     Original,
     Output,
     Source,
@@ -72,6 +73,7 @@ FIELDS: Mapping[str, Any] = {
     "content_type": ContentType,
     "image_base64": str,
     "outputs": Outputs,
+    "keep": list[Literal["camera"]],
     # DynamoDB takes no empty name.
     "focal_point": FocalPointField,
     "metadata": dict[Annotated[str, Meta(min_length=1)], str],
@@ -82,6 +84,7 @@ RULES: Mapping[str, str] = {
     "content_type": "must be an image type such as image/jpeg",
     "image_base64": "must be a text in base64",
     "outputs": "must be a list of at least one of predictions, renditions, formats",
+    "keep": "must be a list of what to keep of the file, of which there is camera",
     "focal_point": "must be an object of x and y, each from 0 to 1",
     "metadata": "must be a flat object of texts with names",
 }
@@ -93,6 +96,7 @@ class NewImage:
 
     original: Original
     outputs: tuple[Output, ...] = tuple(Output)
+    keep: tuple[Kept, ...] = ()
     metadata: Mapping[str, str]
     focal_point: FocalPoint
     declared_type: str | None = None
@@ -229,6 +233,7 @@ class ImagesApi:
             created_at_ms=now_ms(),
             updated_at_ms=now_ms(),
             outputs=new.outputs,
+            keep=new.keep,
             original=new.original,
             metadata=new.metadata,
             focal_point=new.focal_point,
@@ -305,6 +310,7 @@ class ImagesApi:
         return NewImage(
             original=Original(filename=filename, content_type=declared),
             outputs=_outputs(fields),
+            keep=_kept(fields),
             metadata=fields.get("metadata", {}),
             focal_point=_focal_point(fields),
             declared_type=declared,
@@ -337,6 +343,7 @@ class ImagesApi:
                 filename=fields.get("filename"), content_type=media_type, bytes=len(body)
             ),
             outputs=_outputs(fields),
+            keep=_kept(fields),
             metadata=fields.get("metadata", {}),
             focal_point=_focal_point(fields),
             body=body,
@@ -374,6 +381,10 @@ def checked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 def _outputs(fields: Mapping[str, Any]) -> tuple[Output, ...]:
     chosen = fields.get("outputs")
     return tuple(Output) if chosen is None else tuple(o for o in Output if o in chosen)
+
+
+def _kept(fields: Mapping[str, Any]) -> tuple[Kept, ...]:
+    return tuple(kept for kept in Kept if kept in fields.get("keep", ()))
 
 
 def _focal_point(fields: Mapping[str, Any]) -> FocalPoint:

@@ -13,8 +13,10 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from chalicelib.errors import ImageRejected
+from chalicelib.images import Camera
 from chalicelib.imaging import colours
 from chalicelib.imaging.budget import OutOfTime, bounded
+from chalicelib.imaging.camera import camera_of
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.scaling import decode_smaller, scaled, sketched
 from chalicelib.imaging.signature import ACCEPTED_TYPES, SIGNATURE_BYTES, media_type_of
@@ -66,6 +68,7 @@ class Header:
         mode: How pixels are kept in the file, in Pillow's words: ``RGB``, ``CMYK``, ``I;16``.
         frames: Of an animation, counted as far as they would be kept; 1 for any other picture.
         profile: What the colour profile calls itself, None without one.
+        camera: What it was taken with; only where that was asked for.
     """
 
     media_type: str
@@ -75,6 +78,7 @@ class Header:
     mode: str = "RGB"
     frames: int = 1
     profile: str | None = None
+    camera: Camera | None = None
 
     def scaled(self, scale: float) -> tuple[int, int]:
         """Width and height, upright, in pixels, at this scale; never larger, never nothing."""
@@ -129,8 +133,12 @@ class Decoder:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    def header(self, body: bytes) -> Header:
+    def header(self, body: bytes, *, with_camera: bool = False) -> Header:
         """Judge a file by its header.
+
+        Args:
+            body: The file.
+            with_camera: Whether to look for the camera too.
 
         Raises:
             ImageRejected: It is no image that is taken here, or over a limit.
@@ -150,6 +158,7 @@ class Decoder:
                 mode=mode,
                 frames=self._frames(image),
                 profile=colours.name_of(profile),
+                camera=_camera(image) if with_camera else None,
             )
 
     def picture(self, body: bytes, *, size: tuple[int, int]) -> Pillow.Image:
@@ -414,6 +423,13 @@ def _orientation(image: Pillow.Image) -> int:
         orientation = int(Pillow.Image.getexif(image).get(_EXIF_ORIENTATION, 1))
         return orientation if orientation in _UPRIGHT else 1
     return 1
+
+
+def _camera(image: Pillow.Image) -> Camera | None:
+    # A broken EXIF block is no reason to refuse its picture.
+    with suppress(*_DECODER_ERRORS):
+        return camera_of(Pillow.Image.getexif(image))
+    return None
 
 
 def _as_stored(upright: tuple[int, int], orientation: int) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from chalicelib.images import (
     UPLOAD_PREFIX,
     ConversionStatus,
     Image,
+    Kept,
     Original,
     Source,
     Status,
@@ -52,11 +53,16 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Ingest:
-    """Takes in uploads. A fault is raised, and S3 delivers the event again."""
+    """Takes in uploads. A fault is raised, and S3 delivers the event again.
+
+    Args:
+        keep: What of a file is kept in its record where nobody was asked.
+    """
 
     images: ImageTable
     uploads: ObjectStore
     preprocessing_queue: Queue
+    keep: tuple[Kept, ...] = ()
     name: str = "ingest"
 
     def __call__(self, event: Mapping[str, Any]) -> None:
@@ -132,6 +138,7 @@ class Ingest:
                     conversion_status=ConversionStatus.PENDING,
                     created_at_ms=now_ms(),
                     updated_at_ms=now_ms(),
+                    keep=self.keep,
                     original=Original(filename=filename_of(upload.key)),
                 )
             )

@@ -22,6 +22,7 @@ from chalicelib.images import (
     Failure,
     Image,
     ImageInfo,
+    Kept,
     Original,
     Output,
     Status,
@@ -101,7 +102,7 @@ class Preprocess:
             body = fetch_original(self.uploads, self.limits, image)
             facts = Original(bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
             decoder = Decoder(self.limits)
-            header = decoder.header(body)
+            header = decoder.header(body, with_camera=Kept.CAMERA in image.keep)
             facts = replace(
                 facts,
                 content_type=header.media_type,
@@ -111,6 +112,7 @@ class Preprocess:
                 mode=header.mode,
                 color_profile=header.profile,
                 frames=header.frames if header.frames > 1 else None,
+                camera=header.camera,
             )
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
             shapes = self._shapes(message) if image.wants(Output.PREDICTIONS) else ()

@@ -10,6 +10,7 @@ from chalicelib.aws.image_table import TOMBSTONE_SECONDS, UNUSED_SECONDS, ImageT
 from chalicelib.errors import ImageExists, ImageNotFound, NotRetryable, Superseded
 from chalicelib.images import (
     INPUT_UNUSABLE,
+    Camera,
     ConversionStatus,
     Failure,
     Image,
@@ -36,6 +37,7 @@ PREDICTION = Prediction(
     model_version="1.2",
 )
 COPIES = {"thumb": StoredCopy(key="t", content_type="image/jpeg", bytes=9, width=150, height=150)}
+CAMERA = Camera(make="Example", exposure_seconds=0.0166667, f_number=4.0, iso=200)
 INFO = ImageInfo(
     placeholder="EykODYQHZ3iOdXeIhleHdieAdghI",
     dominant_color="#311f0b",
@@ -329,7 +331,7 @@ class TestDescribe:
         image = at_status(table, status)
         table.describe(
             message_for(image),
-            original=Original(width=4, sha256="ab"),
+            original=Original(width=4, sha256="ab", camera=CAMERA),
             info=INFO,
             renditions=COPIES,
             model_input_key="processed/x",
@@ -337,7 +339,7 @@ class TestDescribe:
         )
         assert table.get(image.image_id) == replace(
             image,
-            original=replace(image.original, width=4, sha256="ab"),
+            original=replace(image.original, width=4, sha256="ab", camera=CAMERA),
             info=INFO,
             renditions=COPIES,
             model_input_key="processed/x",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from PIL import Image as Pillow
 
 from chalicelib import messages
 from chalicelib.api.cursors import Cursors
@@ -33,6 +34,7 @@ from chalicelib.images import (
     new_image_id,
     source_key,
 )
+from tests import images
 from tests.fakes import Crash, Link, Tombstone, crash, unavailable
 from tests.unit.pipeline.world import PHOTO, SETTINGS, Stored, World, first_message, photo
 
@@ -144,6 +146,19 @@ class TestCreateWithALink:
         assert expires_at is not None
         assert before + 900 <= expires_at <= now_seconds() + 900
         assert world.sent == []
+
+    @pytest.mark.parametrize("keep", [None, [], ["camera"], ["camera", "camera"]])
+    def test_the_camera_is_kept_and_shown_only_where_it_was_asked_for(
+        self, world: World, keep: list[str] | None
+    ) -> None:
+        exif = Pillow.Exif()
+        exif[0x0110], exif[0x013B] = "Box 1", "Ada Owner"
+        encoded = base64.b64encode(images.encoded(images.marker(), "JPEG", exif=exif)).decode()
+        answer = world.api.create(json_request({"image_base64": encoded, "keep": keep}))
+        world.run_event(event_of(world, answer))
+        original = shown(world, answer.body["image_id"])["original"]
+        assert original.get("camera") == ({"model": "Box 1"} if keep else None)
+        assert "Ada" not in json.dumps(original)
 
     def test_what_was_said_of_the_file_is_kept_and_shown(self, world: World) -> None:
         answer = world.api.create(
@@ -373,6 +388,10 @@ class TestWrongFields:
             ("outputs", ["everything"]),
             ("outputs", [None]),
             ("outputs", {"predictions": True}),
+            ("keep", "camera"),
+            ("keep", ["gps"]),
+            ("keep", ["camera", None]),
+            ("keep", {"camera": True}),
             ("focal_point", {"x": 0.5}),
             ("focal_point", {"x": 0.5, "y": 1.1}),
             ("focal_point", [0.5, 0.5]),

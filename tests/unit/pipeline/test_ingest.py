@@ -7,6 +7,7 @@ import pytest
 
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.images import (
+    Kept,
     Original,
     Source,
     Status,
@@ -32,6 +33,15 @@ def test_an_upload_to_a_link_is_queued_once(world: World) -> None:
     [message] = world.sent
     assert message == replace(first_message(row), queued_at_ms=message.queued_at_ms)
     assert message.attempt == 1
+
+
+def test_what_is_kept_of_an_object_that_nobody_announced_is_a_setting(world: World) -> None:
+    keeping = replace(world.ingest, keep=(Kept.CAMERA,))
+    keeping(world.store("uploads/one.jpg").event())
+    assert world.only_row.keep == (Kept.CAMERA,)
+    asked = world.create()
+    keeping(world.upload(asked).event())
+    assert world.row(asked).keep == (), "the request has said what is kept"
 
 
 def test_the_row_is_queued_before_the_message_is_sent(world: World) -> None:
