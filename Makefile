@@ -123,6 +123,10 @@ crash-test: $(VENV)/.dev  ## Kill real workers at each of their calls; POINTS=40
 soak: $(VENV)/.dev  ## Uploads and a nemesis, then the books; DURATION=120 UPLOADS=300
 	@PYTHONPATH=vendor exec $(PYTHON) -m tests.chaos.soak --duration $(or $(DURATION),120) --uploads $(or $(UPLOADS),300)
 
+.PHONY: overload
+overload: $(VENV)/.dev  ## A thousand uploads at once on the local stack, and the answers meanwhile; UPLOADS=1000 MINUTES=20
+	@PYTHONPATH=vendor exec $(PYTHON) -m tests.chaos.overload --uploads $(or $(UPLOADS),1000) --minutes $(or $(MINUTES),20)
+
 .PHONY: check
 check: lint types test package-check static  ## Everything that has to be green before a commit lands
 

@@ -29,13 +29,11 @@ _QUEUES = ("preprocessing", "inference", "conversion", "notification")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """The running service."""
+class Service:
+    """The running service, and what stands in its stores."""
 
     places: Places
     api: httpx.Client
-    proxy: FaultProxy
-    functions: Mapping[str, str]
 
     def aws(self, service: str) -> Any:
         """A boto3 client of the local AWS, past the proxy."""
@@ -89,6 +87,14 @@ class Stage:
     def quiet(self, *, seconds: float) -> bool:
         """Whether all queues become empty in time."""
         return until(lambda: self.in_queues() == 0, seconds=seconds) is True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Service):
+    """The same with its workers behind a proxy. ``functions``: deployed by logical name."""
+
+    proxy: FaultProxy
+    functions: Mapping[str, str]
 
     def tell_again(self, image_id: str) -> None:
         """S3's event about an upload, as S3 sends it a second time now and then."""

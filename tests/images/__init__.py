@@ -357,3 +357,12 @@ NO_IMAGES: Mapping[str, bytes] = {
     "heif": b"\0\0\0\x18ftypheic" + bytes(16),
     "zeros": bytes(1000),
 }
+
+
+def of_many_passes() -> bytes:
+    """A JPEG that goes over 36 million pixels again and again, as it may up to the limit."""
+    body = encoded(Pillow.new("L", (6000, 6000), 77), "JPEG", progressive=True)
+    last = body.rindex(b"\xff\xda")
+    # Behind what decoders read at once, so that they come to see the time.
+    padding = (b"\xff\xfe\xff\xff" + bytes(65_533)) * 2
+    return body[:last] + (body[last:-2] + padding) * 90 + b"\xff\xd9"

@@ -11,7 +11,7 @@ from chalicelib.pipeline.poison import Poisonable
 from chalicelib.pipeline.preprocess import Preprocess
 from chalicelib.settings import Settings
 from tests.fakes import Crash, crash
-from tests.unit.pipeline.world import SETTINGS, World, first_message
+from tests.unit.pipeline.world import MAX_RECEIVES, SETTINGS, World, first_message
 
 
 def environ(stage: str, marker: str) -> dict[str, str]:
@@ -61,3 +61,30 @@ def test_an_image_that_asks_for_it_kills_the_process_and_no_other_does() -> None
     assert world.row(poisoned).status is Status.QUEUED
     stage(first_message(world.row(other)))
     assert world.row(other).status is Status.PREPROCESSED
+
+
+def test_it_kills_each_process_that_gets_it_and_ends_failed_within_its_receives() -> None:
+    world = World()
+    deaths: list[int] = []
+
+    def die() -> None:
+        deaths.append(1)
+        crash()
+
+    poisoned, *others = (world.create() for _ in range(4))
+    world.images.rows[poisoned] = replace(world.row(poisoned), metadata={"poison": "die"})
+    stage = Poisonable(stage=world.preprocess, images=world.images, marker="die", die=die)
+    world.preprocess = stage  # type: ignore[assignment] # as the container does
+    for image_id in (others[0], poisoned, *others[1:]):
+        world.deliver_event(world.upload(image_id).event())
+    world.work()
+    assert len(deaths) == MAX_RECEIVES
+    row = world.row(poisoned)
+    assert (row.status, row.error and row.error.code) == (
+        Status.PREPROCESSING_FAILED,
+        "worker_lost",
+    )
+    assert [world.row(image_id).status for image_id in others] == [Status.COMPLETED] * 3
+    later = world.create()
+    world.run(world.upload(later))
+    assert world.row(later).status is Status.COMPLETED
