@@ -19,7 +19,11 @@ from tests.unit.pipeline import budgets
 from tests.unit.pipeline.budgets import MIB, ROOT, Cost, in_child, memory_bytes_of, too_dear
 from tests.unit.pipeline.world import PHOTO
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux counts memory in KB")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux counts memory in KB"),
+    # A minute of processor time, and a busy machine gives it slowly.
+    pytest.mark.timeout(1200),
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +41,18 @@ def found(shared: Path) -> list[Cost]:
     return [Cost(**cost) for cost in json.loads(finished.stdout.splitlines()[-1])]
 
 
-def test_every_file_was_measured_in_both_stages(found: list[Cost], shared: Path) -> None:
+def test_every_file_was_measured_in_each_stage_that_it_comes_to(
+    found: list[Cost], shared: Path
+) -> None:
     names = {path.name for path in budgets.files(shared)}
     assert len(names) > 700
-    assert len(found) == 2 * len(names)
-    assert {cost.file for cost in found} == names
-    # And something was done with them: what is taken costs, and holds more than nothing.
-    taken = [cost for cost in found if cost.code is None]
-    assert len(taken) > 500
-    assert all(cost.peak_bytes > 16 * MIB for cost in taken)
+    by_stage = {stage: [cost for cost in found if cost.stage == stage] for stage in budgets.STAGES}
+    taken = {cost.file for cost in by_stage["preprocess"] if cost.code is None}
+    assert {cost.file for cost in by_stage["preprocess"]} == names
+    assert {cost.file for cost in by_stage["optimise"]} == taken
+    assert len(taken) > 400
+    # And something was done with them.
+    assert all(cost.peak_bytes > 16 * MIB for cost in found if cost.ended)
 
 
 def test_no_file_costs_more_than_it_may(found: list[Cost]) -> None:
