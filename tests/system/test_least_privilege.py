@@ -1,42 +1,28 @@
-"""Under IAM (`make least-privilege`): the other tests pass with the functions' own roles, and here
-is what they asked for. Runs last.
+"""Under IAM (`make least-privilege`): the other tests pass with the functions' own roles, the API's
+too, and here is what was denied. Runs last. That nothing is granted in vain tests/privilege holds.
 """
 
-import fnmatch
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
-from infrastructure.alarms import functions_of
-from infrastructure.template import ROOT, config
-from tests.system.conftest import Service, photo
+from infrastructure.alarms import Function, functions_of
+from infrastructure.template import config
+from local.api import as_function
+from local.aws import REGION
+from local.stack import STACK
+from tests.system.conftest import RENDITIONS_BUCKET, UPLOADS_BUCKET, Service, photo
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("ENFORCE_IAM") != "1", reason="make least-privilege runs it"
 )
-
-# What the local AWS does itself, without asking for the role's permission, though AWS does.
-BY_THE_SERVICE = {
-    "logs:CreateLogStream": "the runtime writes the log",
-    "logs:PutLogEvents": "the runtime writes the log",
-    "xray:PutTraceSegments": "the runtime traces, and MiniStack has no X-Ray",
-    "xray:PutTelemetryRecords": "the runtime traces, and MiniStack has no X-Ray",
-    "sqs:ReceiveMessage": "the poller reads the queue",
-    "sqs:GetQueueAttributes": "the poller reads the queue",
-    "dynamodb:GetRecords": "the poller reads the stream",
-    "dynamodb:GetShardIterator": "the poller reads the stream",
-    "dynamodb:DescribeStream": "the poller reads the stream",
-    "dynamodb:ListStreams": "the poller reads the stream",
-}
-# What no test of the system reaches yet under its role: most of what the API does, because the tests
-# ask `chalice local`, which has the owner's rights; what takes a crash, a deletion while a step is
-# busy, or a second model. The list may become shorter, and never longer.
-NOT_REACHED = json.loads((ROOT / "tests" / "system" / "grants-not-reached.json").read_text())
 
 
 def decisions(service: Service) -> list[dict[str, Any]]:
@@ -50,41 +36,12 @@ def function_of(decision: dict[str, Any]) -> str:
     return str(decision["role"]).rpartition("/")[2].removeprefix("darkroom-local").lstrip("-")
 
 
-def grants() -> Iterator[tuple[str, str, str]]:
-    """Function, action and resource of everything that is allowed."""
-    listed = config()["stages"]["local"]["lambda_functions"]
-    for function in functions_of(config(), "local"):
-        text = (ROOT / ".chalice" / listed[function.name]["iam_policy_file"]).read_text()
-        for statement in json.loads(text)["Statement"]:
-            resources = statement["Resource"]
-            for resource in resources if isinstance(resources, list) else [resources]:
-                for action in statement["Action"]:
-                    yield function.suffix.lstrip("-"), action, resource
-
-
-def test_every_permission_is_used(service: Service) -> None:
-    """Taking one away breaks what used it: nothing else allows the same."""
-    asked = [
-        (function_of(d), d["action"], d["resource"]) for d in decisions(service) if d["allowed"]
-    ]
-    unused = [
-        f"{function or 'api'} {action} {resource}"
-        for function, action, resource in grants()
-        if action not in BY_THE_SERVICE
-        and not any(
-            who == function and what == action and fnmatch.fnmatchcase(str(where), resource)
-            for who, what, where in asked
-        )
-    ]
-    assert sorted(set(unused) - set(NOT_REACHED)) == []
-
-
 def test_nothing_that_works_is_denied(service: Service) -> None:
     denied = {
         (function_of(d), d["action"], d["resource"]) for d in decisions(service) if not d["allowed"]
     }
-    # Tests give functions settings of their own: a queue that is not there, another parameter.
-    theirs = re.compile(r"no-such-queue$|/config-[0-9a-f]+$")
+    # Tests give functions settings of their own: a queue or a bucket that is not there.
+    theirs = re.compile(r"no-such-queue$|no-such-bucket(/|$)")
     # And here permissions were taken away.
     taken = re.compile(r"/(results|processed|uploads)/")
     left = {e for e in denied if not theirs.search(str(e[2])) and not taken.search(str(e[2]))}
@@ -135,3 +92,59 @@ def test_without_a_permission_its_path_breaks(
     denied = [d for d in decisions(service)[before:] if not d["allowed"]]
     assert denied
     assert all(re.match(r"s3:", d["action"]) for d in denied)
+
+
+FUNCTIONS = functions_of(config(), "local")
+
+
+def deny(service: Service, name: str) -> dict[str, str]:
+    """What AWS answers to a function that reaches for what is not its own, by what it tried."""
+    session = as_function(service.deployed.places, name)
+
+    def aws(kind: str) -> Any:
+        make: Callable[..., Any] = boto3.client
+        return make(
+            kind,
+            region_name=REGION,
+            endpoint_url=service.deployed.places.aws_url,
+            aws_access_key_id=session["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=session["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=session["AWS_SESSION_TOKEN"],
+        )
+
+    queue = service.deployed.aws("sqs").get_queue_url(QueueName="darkroom-local-preprocessing")
+    tries: dict[str, Callable[[], Any]] = {
+        "scan": lambda: aws("dynamodb").scan(TableName="darkroom-local-images"),
+        "another stage": lambda: aws("dynamodb").get_item(
+            TableName="darkroom-prod-images", Key={"image_id": {"S": "x"}}
+        ),
+        "drop": lambda: aws("dynamodb").delete_table(TableName="darkroom-local-images"),
+        "letters": lambda: aws("s3").get_object(Bucket=UPLOADS_BUCKET, Key="dead-letters/x/1"),
+        "bucket": lambda: aws("s3").delete_bucket(Bucket=RENDITIONS_BUCKET),
+        "another prefix": lambda: aws("s3").put_object(
+            Bucket=UPLOADS_BUCKET, Key="models/x/1/model.onnx", Body=b""
+        ),
+        "purge": lambda: aws("sqs").purge_queue(QueueUrl=queue["QueueUrl"]),
+        "flags": lambda: aws("ssm").put_parameter(
+            Name="/darkroom/local/flags", Value="{}", Overwrite=True
+        ),
+        "rights": lambda: aws("iam").list_roles(),
+        "others": lambda: aws("lambda").invoke(FunctionName=STACK, Payload=b"{}"),
+    }
+    answers: dict[str, str] = {}
+    for what, attempt in tries.items():
+        try:
+            attempt()
+        except ClientError as error:
+            answers[what] = error.response["Error"]["Code"]
+        else:
+            answers[what] = "allowed"
+    return answers
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
+def test_what_is_not_a_functions_own_is_denied(service: Service, function: Function) -> None:
+    answers = deny(service, f"{STACK}{function.suffix}")
+    assert {code.removesuffix("Exception") for code in answers.values()} == {"AccessDenied"}, (
+        answers
+    )

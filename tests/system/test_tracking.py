@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from tests.system.conftest import SECONDS, Service, photo
 
 DAY_MS = 86_400_000
 TABLE = "darkroom-local-tracking"
+CONFIG = "/darkroom/local/config"
 # What a schedule sends.
 TICK = {
     "version": "0",
@@ -160,6 +162,21 @@ def events(service: Service) -> Iterator[str]:
     sqs.delete_queue(QueueUrl=url)
 
 
+@contextmanager
+def configured(service: Service, **changes: int) -> Iterator[None]:
+    """Other numbers, in processes of the check that have not read them yet."""
+    ssm = service.deployed.aws("ssm")
+    before = ssm.get_parameter(Name=CONFIG)["Parameter"]["Value"]
+    text = json.dumps({**json.loads(before), **changes})
+    ssm.put_parameter(Name=CONFIG, Value=text, Overwrite=True)
+    # A changed environment ends the processes that keep a value for five minutes.
+    with service.environment("Check", CONFIG_SEEN="other"):
+        try:
+            yield
+        finally:
+            ssm.put_parameter(Name=CONFIG, Value=before, Overwrite=True)
+
+
 def test_a_parcel_that_got_stuck_is_reported_once(
     service: Service, parcel: str, events: str
 ) -> None:
@@ -171,13 +188,9 @@ def test_a_parcel_that_got_stuck_is_reported_once(
         UpdateExpression="SET last_update_at = :long_ago",
         ExpressionAttributeValues={":long_ago": {"N": str(int(time.time() * 1000) - 2 * DAY_MS)}},
     )
-    config = f"/darkroom/local/config-{uuid.uuid4().hex[:8]}"
-    service.deployed.aws("ssm").put_parameter(
-        Name=config, Type="String", Value='{"stuck_parcel_days": 1}'
-    )
     run = service.deployed.aws("lambda").invoke
     tick = json.dumps(TICK).encode()
-    with service.environment("Check", CONFIG_PARAMETER=config):
+    with configured(service, stuck_parcel_days=1):
         for _ in range(2):
             answer = run(FunctionName=service.function("Check"), Payload=tick)
             assert "FunctionError" not in answer, answer["Payload"].read()
