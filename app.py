@@ -259,6 +259,22 @@ def optimise(event: SQSEvent) -> None:
     container.conversion_batch.run(event.to_dict(), lambda: container.convert)
 
 
+# As of `notify`, the template puts the real stream in the place of this one.
+@app.on_dynamodb_record(
+    stream_arn=os.environ.get(
+        "IMAGES_STREAM_ARN",
+        f"arn:aws:dynamodb:us-east-1:000000000000:table/{resource_name(STAGE, 'images')}"
+        "/stream/set-by-the-template",
+    ),
+    batch_size=100,
+    starting_position="TRIM_HORIZON",
+    name="announce",
+)
+def announce(event: DynamoDBEvent) -> None:
+    """Rows of images were written."""
+    container.announce(event.to_dict())
+
+
 @app.on_sqs_message(
     queue=resource_name(STAGE, "ingest-dead-letters"), batch_size=1, name="bury_ingest"
 )

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from chalicelib.imaging.limits import Limits
     from chalicelib.inference.package import ModelPackage
     from chalicelib.messages import ImageMessage, NotificationMessage
+    from chalicelib.pipeline.announce import Announce
     from chalicelib.pipeline.backfill import Backfill
     from chalicelib.pipeline.bury import Bury
     from chalicelib.pipeline.bury_notification import BuryNotification
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
 _IDEMPOTENCY_LEASE_SECONDS = 35
 # Longer than `mail` may run, for the same reason.
 _NOTIFICATION_LEASE_SECONDS = 70
+# Longer than `announce` may run.
+_ANNOUNCEMENT_LEASE_SECONDS = 70
 # Of the check, after which its silence counts as a fault.
 _OVERDUE_INTERVALS = 3
 # The model that is part of every deployment.
@@ -82,6 +85,7 @@ _PARTS: Mapping[str, str] = {
     "bury_inference": "bury",
     "bury_conversion": "bury",
     "check": "check",
+    "announce": "announce",
     "notify": "notify",
     "mail": "mail",
 }
@@ -284,6 +288,27 @@ class Container:
         from chalicelib.pipeline.bury import Bury
 
         return Bury(images=self.images, conversions=self.conversions, archive=self.uploads)
+
+    @cached_property
+    def announce(self) -> "Announce":
+        """Publishes how images ended."""
+        from chalicelib import telemetry
+        from chalicelib.aws.announcement_table import AnnouncementTable
+        from chalicelib.aws.event_topic import EventTopic
+        from chalicelib.pipeline.announce import Announce
+
+        arn = self.settings.image_events_topic
+        if not arn:
+            telemetry.logger().warning("IMAGE_EVENTS_TOPIC is not set: no image is announced")
+        return Announce(
+            topic=EventTopic(sns=self.clients.sns, arn=arn) if arn else None,
+            announcements=AnnouncementTable(
+                table=self.clients.table(self.settings.announcements_table),
+                lease_seconds=_ANNOUNCEMENT_LEASE_SECONDS,
+            ),
+            archive=self.uploads,
+            stage=self.settings.stage,
+        )
 
     @cached_property
     def models(self) -> "Models":
@@ -571,6 +596,7 @@ class Container:
             handlers={
                 "ingest": lambda body: self.ingest(json.loads(body)),
                 "feedback": lambda body: self.feedback({"Records": [{"body": body}]}),
+                "announce": lambda record: self.announce.again(record),
                 # Not `notify`: it archives again what it cannot read, under the same key.
                 "notify": lambda record: queue_change(self.notification_queue, record, now_ms()),
             },

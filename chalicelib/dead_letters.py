@@ -29,6 +29,7 @@ STEPS: Mapping[str, str] = {
     "conversion": "optimise",
     "notification": "mail",
     "mail-feedback": "feedback",
+    "image-stream": "announce",
     "parcel-stream": "notify",
 }
 # What a handler raises of an event that it cannot take in.

@@ -20,6 +20,7 @@
     ├── MailRefused                  SES does not take this e-mail, whenever it is offered
     ├── MailOutcomeUnknown           SES may or may not have taken an e-mail
     ├── NotificationInProgress       another process is sending it at this moment
+    ├── AnnouncementInProgress       another process is publishing it at this moment
     ├── ImageExists                  the record that was to be created is there already
     ├── ObjectMissing                the object that was to be read is gone
     ├── ModelInputMismatch           the prepared image is not of the size that the model wants
@@ -266,6 +267,16 @@ class NotificationInProgress(DarkroomError):
 
     def __init__(self, notification_id: str) -> None:
         super().__init__("The e-mail is being sent.", detail=f"{notification_id!r} is being sent")
+
+
+class AnnouncementInProgress(DarkroomError):
+    """Another process has claimed the event and may be publishing it at this moment."""
+
+    code = "announcement_in_progress"
+    transient = True
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__("The event is being published.", detail=f"{event_id!r} is being published")
 
 
 class ImageExists(DarkroomError):

@@ -51,6 +51,7 @@ class Settings:
     notifications_table: str = _setting("Table with one row for each e-mail about a change.")
     suppressions_table: str = _setting("Table of the addresses that no e-mail is sent to.")
     notification_queue: str = _setting("Name of the queue before `mail`.")
+    announcements_table: str = _setting("Table with one row for each event about an image.")
     flags_parameter: str = _setting("SSM parameter with the switches that `Flags` lists.")
     config_parameter: str = _setting("SSM parameter with the numbers that `Config` lists.")
     signing_secret_parameter: str = _setting(
@@ -70,6 +71,10 @@ class Settings:
     )
     history_url: str = _setting(
         "Address of a page about a parcel, for a link in e-mails; the tracking id is appended.",
+        default="",
+    )
+    image_events_topic: str = _setting(
+        "ARN of the topic that the ends of images are announced on; without it none is.",
         default="",
     )
     cdn_url: str = _setting(

@@ -29,6 +29,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "ShadowAgreement": ("Count", "Images of which active and shadow model say the same."),
     "ShadowDisagreement": ("Count", "Images of which they say something else."),
     "ShadowFailures": ("Count", "Images that the shadow model had no answer for."),
+    "EventsPublished": ("Count", "Events about images that the topic took."),
     "DeadLetters": ("Count", "Messages given up and kept in the archive."),
     "QueueDepth": ("Count", "Messages that wait in the queue that the stage names."),
     "OldestMessageAge": ("Seconds", "How long the oldest image waits for the queue's worker."),

@@ -17,6 +17,7 @@ LETTER_STEPS = (
     "preprocess",
     "infer",
     "optimise",
+    "announce",
     "notify",
     "mail",
     "feedback",

@@ -21,6 +21,7 @@ OWN_METRICS = (
     ("Age of the oldest image in a queue, seconds", ("OldestMessageAge",), "Maximum"),
     ("Images that stood still", ("ImagesRequeued", "ImagesGivenUp"), "Sum"),
     ("Uploads found late, and never used", ("UploadsRecovered", "UploadsExpired"), "Sum"),
+    ("Events about images", ("EventsPublished",), "Sum"),
     ("Parcels", ("TrackingUpdateStored", "TrackingUpdateLate", "StuckParcels"), "Sum"),
     ("E-mails", ("NotificationSent", "NotificationSuppressed", "NotificationFailed"), "Sum"),
     ("E-mails that were not liked", ("MailBounced", "MailComplained", "Unsubscribed"), "Sum"),

@@ -100,6 +100,7 @@ def _environ() -> dict[str, str]:
         "MAIL_FROM": "parcels@example.com",
         "MAIL_CONFIGURATION_SET": "darkroom-prod-mail",
         "PUBLIC_URL": "https://api.example.com",
+        "IMAGE_EVENTS_TOPIC": "arn:aws:sns:us-east-1:000000000000:darkroom-prod-image-events",
         "PATH": "/usr/bin:/bin",
         "AWS_LAMBDA_FUNCTION_NAME": "darkroom-prod",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
@@ -138,6 +139,7 @@ def events() -> dict[str, dict[str, Any]]:
         **{name: sqs_event(mail) for name in ("mail", "bury_notification")},
         "feedback": sqs_event(_BOUNCE),
         "bury_feedback": sqs_event("{}"),
+        "announce": {"Records": []},
         "notify": {"Records": []},
         "check": schedule_event("check"),
     }

@@ -229,6 +229,13 @@ def _adapt_source(
         if (made := mappings.get(f"{function.name}-{suffix}")) is None:
             continue
         made["event_source_arn"] = texts.of(properties.get("Queue") or properties["Stream"])
+        if "FilterCriteria" in properties:
+            made["filter_criteria"] = {
+                "filter": [
+                    {"pattern": entry["Pattern"]}
+                    for entry in properties["FilterCriteria"]["Filters"]
+                ]
+            }
         if "ScalingConfig" in properties:
             made["scaling_config"] = {
                 "maximum_concurrency": texts.of(properties["ScalingConfig"]["MaximumConcurrency"])

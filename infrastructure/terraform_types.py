@@ -433,7 +433,7 @@ _TRANSLATIONS: Mapping[str, Callable[[str, Properties, Texts], Iterable[Block]]]
     "AWS::DynamoDB::Table": _table,
     "AWS::SQS::Queue": _queue,
     "AWS::SQS::QueuePolicy": _queue_policy,
-    "AWS::SNS::Topic": _same("aws_sns_topic", TopicName="name"),
+    "AWS::SNS::Topic": _same("aws_sns_topic", TopicName="name", KmsMasterKeyId="kms_master_key_id"),
     "AWS::SNS::TopicPolicy": _topic_policy,
     "AWS::SNS::Subscription": _subscription,
     "AWS::SSM::Parameter": _same(

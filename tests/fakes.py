@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from chalicelib.aws.announcement_table import AnnouncementTable
 from chalicelib.aws.check_log import CheckLog, Heartbeat
 from chalicelib.aws.conversion_rows import ConversionRows
 from chalicelib.aws.event_bus import EventBus
+from chalicelib.aws.event_topic import EventTopic
 from chalicelib.aws.idempotency_table import Claim, IdempotencyTable
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.mailer import Mailer
@@ -25,6 +27,7 @@ from chalicelib.aws.quota_table import QuotaTable
 from chalicelib.aws.suppression_table import SuppressionTable
 from chalicelib.aws.tracking_table import TrackingTable
 from chalicelib.errors import (
+    AnnouncementInProgress,
     IdempotencyInProgress,
     IdempotencyKeyReused,
     ImageExists,
@@ -127,7 +130,7 @@ class Tombstone:
 class FakeImageTable(ImageTable):
     """Rows in a dictionary. ``history`` holds every row as it was written, in order.
 
-    Who is in ``readers`` sees each row at the moment at which a client could read it.
+    ``changes`` holds what each write found and left, in order, as the stream does. Who is in ``readers`` sees each row at the moment at which a client could read it.
     """
 
     # Of `oldest`: so small that a few images are many pages.
@@ -136,6 +139,7 @@ class FakeImageTable(ImageTable):
     def __init__(self, trail: Trail | None = None) -> None:
         self.rows: dict[str, Image | Tombstone] = {}
         self.history: list[Image] = []
+        self.changes: list[tuple[Image | Tombstone | None, Image | Tombstone]] = []
         self.readers: list[Callable[[Image], None]] = []
         self.trail = Trail() if trail is None else trail
 
@@ -332,12 +336,12 @@ class FakeImageTable(ImageTable):
             row = self.rows.get(image_id)
             if row is None or (isinstance(row, Tombstone) and not row.removing):
                 raise ImageNotFound(image_id)
-            self.rows[image_id] = Tombstone(source=row.source, removing=True)
+            self._store(image_id, Tombstone(source=row.source, removing=True))
             return row.source
 
     def finish_removal(self, image_id: str) -> None:
         with self.trail.call("images.finish_removal"):
-            self.rows[image_id] = Tombstone(source=None, removing=False)
+            self._store(image_id, Tombstone(source=None, removing=False))
 
     def page(
         self, *, status: Status | None, limit: int, before: str | None
@@ -391,11 +395,15 @@ class FakeImageTable(ImageTable):
         return row
 
     def _put(self, image: Image) -> Image:
-        self.rows[image.image_id] = image
+        self._store(image.image_id, image)
         self.history.append(image)
         for reader in self.readers:
             reader(image)
         return image
+
+    def _store(self, image_id: str, row: Image | Tombstone) -> None:
+        self.changes.append((self.rows.get(image_id), row))
+        self.rows[image_id] = row
 
 
 def _merged(known: Original, found: Original | None) -> Original:
@@ -978,6 +986,60 @@ class FakeEventBus(EventBus):
     def publish(self, kind: str, detail: Mapping[str, Any]) -> None:
         with self.trail.call("bus.publish"):
             self.published.append((kind, dict(detail)))
+
+
+class FakeEventTopic(EventTopic):
+    """A topic. ``published`` holds every event that it took: its text and its attributes."""
+
+    def __init__(self, trail: Trail | None = None) -> None:
+        self.published: list[tuple[str, dict[str, str]]] = []
+        self.trail = Trail() if trail is None else trail
+
+    def publish(self, body: str, attributes: Mapping[str, str]) -> None:
+        with self.trail.call("topic.publish"):
+            self.published.append((body, dict(attributes)))
+
+
+@dataclass
+class AnnouncementRow:
+    """An event as it is marked."""
+
+    image_id: str
+    owner: str
+    lease_until_ms: int
+    published: bool = False
+
+
+class FakeAnnouncementTable(AnnouncementTable):
+    """Rows in a dictionary."""
+
+    def __init__(self, trail: Trail | None = None, *, lease_seconds: int = 70) -> None:
+        self.rows: dict[str, AnnouncementRow] = {}
+        self.trail = Trail() if trail is None else trail
+        self._lease_ms = lease_seconds * 1000
+
+    def claim(self, event_id: str, *, image_id: str, owner: str, now_ms: int) -> bool:
+        with self.trail.call("announcements.claim"):
+            row = self.rows.get(event_id)
+            if row is not None and row.published:
+                return False
+            if row is not None and row.lease_until_ms >= now_ms and row.owner != owner:
+                raise AnnouncementInProgress(event_id)
+            self.rows[event_id] = AnnouncementRow(
+                image_id=image_id, owner=owner, lease_until_ms=now_ms + self._lease_ms
+            )
+            return True
+
+    def settle(self, event_id: str, *, now_ms: int) -> None:
+        with self.trail.call("announcements.settle"):
+            if event_id in self.rows:
+                self.rows[event_id].published = True
+
+    def release(self, event_id: str, *, owner: str) -> None:
+        with self.trail.call("announcements.release"):
+            row = self.rows.get(event_id)
+            if row is not None and not row.published and row.owner == owner:
+                row.lease_until_ms = 0
 
 
 @dataclass

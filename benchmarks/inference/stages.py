@@ -26,6 +26,7 @@ _ENVIRON = {
     "NOTIFICATIONS_TABLE": "notifications",
     "SUPPRESSIONS_TABLE": "suppressions",
     "NOTIFICATION_QUEUE": "notification",
+    "ANNOUNCEMENTS_TABLE": "announcements",
     "FLAGS_PARAMETER": "/flags",
     "CONFIG_PARAMETER": "/config",
     "SIGNING_SECRET_PARAMETER": "/secret",

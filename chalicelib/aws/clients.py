@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sesv2 import SESV2Client
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -74,6 +75,12 @@ class Clients:
     def events(self) -> "EventBridgeClient":
         """EventBridge."""
         client: EventBridgeClient = self._client("events")
+        return client
+
+    @cached_property
+    def sns(self) -> "SNSClient":
+        """SNS."""
+        client: SNSClient = self._client("sns")
         return client
 
     @cached_property

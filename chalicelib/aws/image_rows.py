@@ -25,6 +25,20 @@ def image_of(item: Mapping[str, Any]) -> Image:
     return msgspec.convert(_loaded(item), Image)
 
 
+def image_in_stream(image: Mapping[str, Any] | None) -> Image | None:
+    """The image in an image of a stream record; None where there is none, or it is no image's.
+
+    A tombstone is no image, nor is what the check leaves behind.
+
+    Args:
+        image: ``NewImage`` or ``OldImage``, in the wire's form.
+    """
+    if not image or "status" not in image:
+        return None
+    deserialize = TypeDeserializer().deserialize
+    return image_of({name: deserialize(value) for name, value in image.items()})
+
+
 def facts_of(original: Original | None) -> dict[str, Any]:
     """Each known fact of an original by its path in the row."""
     facts = {} if original is None else msgspec.to_builtins(original)

@@ -31,6 +31,7 @@ class Edges:
             notifications_table="unused",
             suppressions_table="unused",
             notification_queue="unused",
+            announcements_table="unused",
             preprocessing_queue="unused",
             inference_queue="unused",
             conversion_queue="unused",
@@ -64,6 +65,17 @@ class Edges:
             BillingMode="PAY_PER_REQUEST",
             KeySchema=[{"AttributeName": "notification_id", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "notification_id", "AttributeType": "S"}],
+        )
+        return name
+
+    def announcements_table(self) -> str:
+        """As ``AnnouncementsTable`` in infrastructure/resources.yaml."""
+        name = unique("announcements")
+        self.admin("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "event_id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "event_id", "AttributeType": "S"}],
         )
         return name
 

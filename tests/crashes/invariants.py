@@ -151,6 +151,25 @@ def what_was_buried_is_in_the_archive(world: World) -> None:
     assert set(world.buried) <= set(world.uploads.objects)
 
 
+def every_end_is_announced(world: World) -> None:
+    """Invariant 10, of images: each end of each attempt, nothing else, and always under one name."""
+    named: dict[tuple[str, int, str], set[str]] = defaultdict(set)
+    for event in world.events:
+        data = event["data"]
+        ended = "copies" if event["type"].endswith("conversion_ended") else "image"
+        outcome = data["conversion_status" if ended == "copies" else "status"]
+        named[event["subject"], data["attempt"], f"{ended} {outcome}"].add(event["id"])
+    assert set(named) == set(_ends(world)), (sorted(named), sorted(_ends(world)))
+    names = [name for known in named.values() for name in known]
+    assert len(names) == len(set(names)) == len(named), named
+    assert [key for key in world.uploads.objects if key.startswith("dead-letters/announce/")] == []
+
+
+def announced_twice(world: World) -> int:
+    """How many events were published more than once, counted as often as they were too many."""
+    return len(world.events) - len({event["id"] for event in world.events})
+
+
 AT_REST: Sequence[Invariant] = (
     *ALWAYS,
     every_accepted_upload_has_ended,
@@ -159,6 +178,7 @@ AT_REST: Sequence[Invariant] = (
     a_deleted_image_is_gone,
     no_message_is_left_over,
     what_was_buried_is_in_the_archive,
+    every_end_is_announced,
 )
 
 
@@ -186,6 +206,21 @@ def _attempts(world: World) -> Iterator[tuple[tuple[str, int], Sequence[Image]]]
     for row in world.images.history:
         attempts[row.image_id, row.attempt].append(row)
     return iter(attempts.items())
+
+
+def _ends(world: World) -> Iterator[tuple[str, int, str]]:
+    """What each attempt came to, of those that had not come to it when they began."""
+    for (image_id, attempt), rows in _attempts(world):
+        ended = [row for row in rows if row.status.final]
+        expired = ended and ended[-1].status is Status.EXPIRED
+        if ended and not expired and not rows[0].status.final:
+            yield image_id, attempt, f"image {ended[-1].status}"
+        converted = [row for row in rows if row.conversion_status is not ConversionStatus.PENDING]
+        if converted and rows[0].conversion_status is ConversionStatus.PENDING:
+            # What failed together is told together.
+            together = converted[0].status.failed and converted[0] == ended[0]
+            if not together:
+                yield image_id, attempt, f"copies {converted[-1].conversion_status}"
 
 
 def _keys_told(row: Image) -> Iterator[str]:

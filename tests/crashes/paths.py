@@ -66,6 +66,12 @@ class Path:
         watch(world)
         return Scene(world=world, image_id=self.setting(world))
 
+    def go(self, scene: Scene) -> None:
+        """The whole path, with what the stream tells of it; the stream comes twice."""
+        self.run(scene)
+        scene.world.stream()
+        scene.world.stream()
+
     def __str__(self) -> str:
         return self.name
 

@@ -91,6 +91,7 @@ class RecordingContainer:
         self.inference_batch = RecordingBatch()
         self.conversion_batch = RecordingBatch()
         self.bury = RecordingPart()
+        self.announce = RecordingPart()
         self.notify = RecordingPart()
         self.mail = object()
         self.notification_batch = RecordingBatch()

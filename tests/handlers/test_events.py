@@ -72,6 +72,15 @@ def test_each_dead_letter_queue_names_the_step_and_the_status_of_its_letters(
     ]
 
 
+def test_the_stream_of_images_reaches_announce_whole(
+    client: Client, container: RecordingContainer
+) -> None:
+    event = {"Records": [{"eventID": "1", "eventSourceARN": "a", "dynamodb": {}}, {"poison": 1}]}
+    client.lambda_.invoke("announce", event)
+    assert container.announce.calls == [((event,), {})]
+    assert container.notify.calls == []
+
+
 def test_the_stream_of_parcels_reaches_notify_whole(
     client: Client, container: RecordingContainer
 ) -> None:

@@ -25,6 +25,7 @@ FUNCTIONS = {
     "BuryInference": (256, 60),
     "BuryConversion": (256, 60),
     "Check": (256, 60),
+    "Announce": (256, 60),
     "Notify": (256, 60),
     "Mail": (256, 60),
     "BuryNotification": (256, 60),

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from chalicelib.batch import BatchFailed
 from chalicelib.errors import DarkroomError
 from chalicelib.images import Image
 from tests.crashes.invariants import ALWAYS, AT_REST, check, watch
@@ -80,6 +81,15 @@ class AnyOrder(RuleBasedStateMachine):
         if len(self.queue(label).sent) < 30:
             self.queue(label).replay()
 
+    @rule(first=PICKS, count=st.integers(1, 8), lease_over=st.booleans())
+    def tell_of_what_was_written(self, first: int, count: int, *, lease_over: bool) -> None:
+        """The stream of the images table, from anywhere on, as often as it likes."""
+        if records := self.world.records:
+            first %= len(records)
+            self.world.stream_now += 100_000 * lease_over
+            with suppress(BatchFailed, Crash):
+                self.world.announce({"Records": records[first : first + count]})
+
     @rule(number=st.integers(0, 12), phase=PHASES, fault=FAULTS)
     def break_a_call_soon(self, number: int, phase: Phase, fault: Callable[[], None]) -> None:
         self.world.trail.at(len(self.world.trail.calls) + number, phase, fault)
@@ -117,6 +127,7 @@ class AnyOrder(RuleBasedStateMachine):
         for label in ("preprocessing", "inference", "conversion") * 3:
             while deliver_one(self.queue(label), of=world):
                 pass
+        world.stream()
         check(world, AT_REST)
         ended = [row for row in world.images.rows.values() if isinstance(row, Image)]
         assert all(row.generation is not None for row in ended)

@@ -17,6 +17,7 @@ REQUIRED = {
     "NOTIFICATIONS_TABLE": "notifications",
     "SUPPRESSIONS_TABLE": "suppressions",
     "NOTIFICATION_QUEUE": "notify",
+    "ANNOUNCEMENTS_TABLE": "announcements",
     "PREPROCESSING_QUEUE": "pre",
     "INFERENCE_QUEUE": "inf",
     "CONVERSION_QUEUE": "con",

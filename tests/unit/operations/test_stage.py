@@ -17,10 +17,12 @@ def test_the_local_stage_is_asked_at_its_port() -> None:
 def test_buckets_of_another_stage_carry_its_account(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "_account", lambda: "123456789012")
+    monkeypatch.setattr(stage, "_place", lambda: ("aws-cn", "cn-north-1", "123456789012"))
     settings = container_of(name, aws_port=4566).settings
     assert settings.renditions_bucket == f"darkroom-{name}-renditions-123456789012"
     assert settings.conversion_queue == f"darkroom-{name}-conversion"
+    topic = f"arn:aws-cn:sns:cn-north-1:123456789012:darkroom-{name}-image-events"
+    assert settings.image_events_topic == topic
 
 
 def test_a_stage_that_does_not_exist_is_told_with_those_that_do() -> None:

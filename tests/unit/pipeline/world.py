@@ -8,6 +8,7 @@ from typing import Any, Self
 from urllib.parse import quote_plus
 
 import msgspec
+from boto3.dynamodb.types import TypeSerializer
 from PIL import Image as Pillow
 
 from chalicelib import messages
@@ -16,6 +17,7 @@ from chalicelib.api.idempotency import Idempotency
 from chalicelib.api.image_view import ImageView
 from chalicelib.api.images import ImagesApi
 from chalicelib.api.quota import Quota
+from chalicelib.aws.image_rows import item_of
 from chalicelib.batch import Batch, BatchFailed, Stage
 from chalicelib.clock import now_ms
 from chalicelib.errors import DarkroomError, ModelInputMismatch
@@ -36,6 +38,7 @@ from chalicelib.inference.classifier import Classifier
 from chalicelib.inference.package import ModelPackage
 from chalicelib.messages import ImageMessage, dead_letter_key
 from chalicelib.models import DEFAULT, ModelChoice, model_key
+from chalicelib.pipeline.announce import Announce
 from chalicelib.pipeline.backfill import Backfill
 from chalicelib.pipeline.bury import Bury
 from chalicelib.pipeline.check import Check
@@ -52,8 +55,10 @@ from chalicelib.retry import Retry
 from chalicelib.settings import Settings
 from tests.fakes import (
     Crash,
+    FakeAnnouncementTable,
     FakeCheckLog,
     FakeConversionRows,
+    FakeEventTopic,
     FakeIdempotencyTable,
     FakeImageTable,
     FakeObjectStore,
@@ -61,6 +66,7 @@ from tests.fakes import (
     FakeQuotaTable,
     FakeSecret,
     FakeWatchedParameter,
+    Tombstone,
     Trail,
 )
 
@@ -92,6 +98,7 @@ SETTINGS = Settings(
     notifications_table="notifications",
     suppressions_table="suppressions",
     notification_queue="notification",
+    announcements_table="announcements",
     preprocessing_queue="preprocessing",
     inference_queue="inference",
     conversion_queue="conversion",
@@ -108,6 +115,8 @@ _ENDS: Mapping[str, tuple[str, Status | ConversionStatus]] = {
 }
 # More deliveries than any test needs: a loop that comes this far goes round in circles.
 _PATIENCE = 20
+_STREAM_BEGINS_MS = 1_795_000_000_000
+_LEASE_MS = 100_000
 
 
 def photo(colour: str = "teal", *, size: tuple[int, int] = (40, 30), kind: str = "JPEG") -> bytes:
@@ -275,6 +284,18 @@ class World:
             table=RENDITIONS,
         )
         self.bury = Bury(images=self.images, conversions=self.conversions, archive=self.uploads)
+        self.topic = FakeEventTopic(self.trail)
+        self.announcements = FakeAnnouncementTable(self.trail)
+        # Of the stream alone.
+        self.stream_now = _STREAM_BEGINS_MS
+        self._records: list[dict[str, Any]] = []
+        self.announce = Announce(
+            topic=self.topic,
+            announcements=self.announcements,
+            archive=self.uploads,
+            stage="test",
+            now_ms=lambda: self.stream_now,
+        )
         self.retries = Retry(
             images=self.images, queue_of=self.queue_of, conversion_queue=self.conversion_queue
         )
@@ -417,6 +438,30 @@ class World:
                 return
         raise AssertionError("the event was never taken in")
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All that the stream of the images table holds, as if it had been written just now."""
+        for before, after in self.images.changes[len(self._records) :]:
+            self._records.append(record_of(before, after, event_id=str(len(self._records))))
+        for record in self._records:
+            record["dynamodb"]["ApproximateCreationDateTime"] = self.stream_now / 1000
+        return self._records
+
+    def stream(self) -> None:
+        """Deliver all that the stream holds as Lambda does: again, until it is taken in."""
+        for _ in range(_PATIENCE):
+            with suppress(BatchFailed, Crash):
+                self.announce({"Records": self.records})
+                return
+            # Whoever had claimed an event is dead, and his lease is over.
+            self.stream_now += _LEASE_MS
+        raise AssertionError("the stream was never taken in")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events that were published, in order."""
+        return [msgspec.json.decode(body) for body, _ in self.topic.published]
+
     def poll(self, queue: FakeQueue, stage: Stage[ImageMessage]) -> bool:
         """Deliver one message as Lambda does; whether there was one.
 
@@ -496,6 +541,32 @@ class World:
             known = conversions.get(key, ConversionStatus.PENDING)
             assert known in {ConversionStatus.PENDING, image.conversion_status}, key
             conversions[key] = image.conversion_status
+
+
+def record_of(
+    before: Image | Tombstone | None,
+    after: Image | Tombstone | None,
+    *,
+    event_id: str = "1",
+    at_ms: int = _STREAM_BEGINS_MS,
+) -> dict[str, Any]:
+    """The stream record of a write that found one row and left another."""
+    images = {"OldImage": before, "NewImage": after}
+    names = {(False, True): "INSERT", (True, True): "MODIFY", (True, False): "REMOVE"}
+    return {
+        "eventID": event_id,
+        "eventName": names[before is not None, after is not None],
+        "dynamodb": {
+            **{name: _wire(row) for name, row in images.items() if row is not None},
+            "ApproximateCreationDateTime": at_ms / 1000,
+        },
+    }
+
+
+def _wire(row: Image | Tombstone) -> dict[str, Any]:
+    item = item_of(row) if isinstance(row, Image) else {"image_id": "deleted", "removing": True}
+    serialize = TypeSerializer().serialize
+    return {name: serialize(value) for name, value in item.items()}
 
 
 def first_message(image: Image, *, attempt: int | None = None) -> ImageMessage:
