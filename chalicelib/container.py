@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.errors import DarkroomError, ModelError
 from chalicelib.images import Kept, Status, new_image_id
@@ -583,6 +583,9 @@ class Container:
         from chalicelib.dead_letters import DeadLetters
         from chalicelib.pipeline.notify import queue_change
 
+        def announced_again(record: Any) -> None:
+            self.announce.again(record)
+
         return DeadLetters(
             archive=self.uploads,
             images=self.images,
@@ -596,7 +599,7 @@ class Container:
             handlers={
                 "ingest": lambda body: self.ingest(json.loads(body)),
                 "feedback": lambda body: self.feedback({"Records": [{"body": body}]}),
-                "announce": lambda record: self.announce.again(record),
+                "announce": announced_again,
                 # Not `notify`: it archives again what it cannot read, under the same key.
                 "notify": lambda record: queue_change(self.notification_queue, record, now_ms()),
             },

@@ -49,6 +49,7 @@ def letters_of(world: World) -> DeadLetters:
         notification_queue=FakeQueue(world.trail, label="notification"),
         ingest=world.ingest,
         feedback=Feedback(),
+        announce=world.announce,
     )
     return container.letters
 
@@ -234,8 +235,8 @@ def test_an_event_that_fails_again_is_kept(world: World) -> None:
     assert len(archived(world)) == 1
 
 
-def buried_record(world: World, record: Any) -> None:
-    keep(world.uploads, step="notify", letter_id="e1", body=record, reason=None)
+def buried_record(world: World, record: Any, *, step: str = "notify") -> None:
+    keep(world.uploads, step=step, letter_id="e1", body=record, reason=None)
 
 
 def test_a_record_of_the_stream_that_was_given_up_is_an_email_again(world: World) -> None:
@@ -318,3 +319,25 @@ def test_the_list_begins_with_the_oldest() -> None:
 )
 def test_an_age_is_told_in_its_largest_unit(milliseconds: int, text: str) -> None:
     assert age(milliseconds) == text
+
+
+def test_an_end_of_an_image_that_was_given_up_is_announced_once(world: World) -> None:
+    world.completed()
+    for record in world.records:
+        buried_record(world, record, step="announce")
+        assert send_all(world, "announce") == [Outcome.SENT]
+    assert len(world.events) == 2
+    buried_record(world, world.records[-1], step="announce")
+    world.trail.at_next("announcements.claim", "before", unavailable)
+    with pytest.raises(ServiceUnavailable):
+        send_all(world, "announce")
+    assert len(archived(world)) == 1, "it may be sent back once more"
+    assert send_all(world, "announce") == [Outcome.SENT]
+    assert (len(world.events), archived(world)) == (2, [])
+
+
+@pytest.mark.parametrize("record", [None, {}, {"dynamodb": {"NewImage": {"status": {"S": "?"}}}}])
+def test_an_end_that_nobody_can_read_is_kept(world: World, record: Any) -> None:
+    buried_record(world, record, step="announce")
+    assert send_all(world, "announce") == [Outcome.FAILED]
+    assert len(archived(world)) == 1
