@@ -2,12 +2,26 @@
 
 from typing import Any
 
-from benchmarks.cold_start.one_image import GENERATION, IMAGE_ID, MESSAGE
+from benchmarks.cold_start.one_image import GENERATION, IMAGE_ID, MESSAGE, row_at
 from chalicelib import messages
-from chalicelib.images import source_key
+from chalicelib.images import Status, source_key
 from infrastructure.trigger_events import get_event, s3_event, schedule_event, sqs_event
 
 NOTHING: dict[str, Any] = {"Records": []}
+# What the stream tells of an image that is completed.
+COMPLETED: dict[str, Any] = {
+    "Records": [
+        {
+            "eventID": "1",
+            "eventName": "MODIFY",
+            "dynamodb": {
+                "OldImage": row_at(Status.INFERENCING),
+                "NewImage": row_at(Status.COMPLETED),
+                "ApproximateCreationDateTime": 1_795_000_000,
+            },
+        }
+    ]
+}
 
 
 def event_of(handler: str) -> tuple[str, dict[str, Any]]:
@@ -25,6 +39,7 @@ def event_of(handler: str) -> tuple[str, dict[str, Any]]:
         "preprocess": ("a message", message),
         "infer": ("a message", message),
         "optimise": ("a message", message),
+        "announce": ("a record", COMPLETED),
         "check": ("its schedule", schedule_event("check")),
         "bury_ingest": ("a dead letter", sqs_event("{}")),
         "bury_preprocessing": ("a dead letter", message),

@@ -23,6 +23,9 @@ from local.samples import sample_photos
 IMAGE_ID = "7f1d0a4e-3f3c-4b57-9c3e-5d1b7a0c2e11"
 GENERATION = "v1"
 MESSAGE = ImageMessage(image_id=IMAGE_ID, generation=GENERATION, attempt=1, queued_at_ms=0)
+_PUBLISHED = (
+    b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"
+)
 
 
 class OneImage:
@@ -33,7 +36,7 @@ class OneImage:
     """
 
     def __init__(self) -> None:
-        self._row = {name: TypeSerializer().serialize(value) for name, value in _item().items()}
+        self._row = row_at(Status.QUEUED)
         self._photo = _photo()
         self._pixels = _pixels()
         self._server = QuietServer(("127.0.0.1", 0), self._handler())
@@ -78,6 +81,10 @@ class OneImage:
             def do_POST(self) -> None:
                 self._read()
                 operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+                if not operation:
+                    # SNS, which speaks XML.
+                    self._send(_PUBLISHED, "text/xml")
+                    return
                 body = json.dumps(aws._of_call(operation)).encode()
                 self._send(body, "application/x-amz-json-1.0")
 
@@ -117,11 +124,12 @@ class OneImage:
         return Handler
 
 
-def _item() -> dict[str, Any]:
-    return item_of(
+def row_at(status: Status) -> dict[str, Any]:
+    """The image's row where it stands at this status, in the wire's form."""
+    item = item_of(
         Image(
             image_id=IMAGE_ID,
-            status=Status.QUEUED,
+            status=status,
             conversion_status=ConversionStatus.PENDING,
             created_at_ms=1_795_000_000_000,
             updated_at_ms=1_795_000_000_000,
@@ -129,6 +137,7 @@ def _item() -> dict[str, Any]:
             source=Source(key=source_key(IMAGE_ID), version_id=GENERATION),
         )
     )
+    return {name: TypeSerializer().serialize(value) for name, value in item.items()}
 
 
 def _photo() -> bytes:

@@ -152,7 +152,7 @@ def what_was_buried_is_in_the_archive(world: World) -> None:
 
 
 def every_end_is_announced(world: World) -> None:
-    """Invariant 10, of images: each end of each attempt, nothing else, and always under one name."""
+    """Invariant 18: each end of each attempt, nothing else, and always under one name."""
     named: dict[tuple[str, int, str], set[str]] = defaultdict(set)
     for event in world.events:
         data = event["data"]

@@ -131,7 +131,7 @@ def test_what_holds_data_is_kept_when_the_stack_goes(resources: dict[str, Any]) 
     kept = {n for n, r in resources.items() if r.get("DeletionPolicy") == "Retain"}
     assert kept == {
         *("UploadsBucket", "RenditionsBucket", "ImagesTable", "TrackingTable"),
-        *("NotificationsTable", "SuppressionsTable"),
+        *("NotificationsTable", "SuppressionsTable", "AnnouncementsTable"),
         # The account's own, not ours: without it no API of the region could write a log.
         "ApiGatewayLogsRole",
     }
