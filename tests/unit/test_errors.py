@@ -5,6 +5,7 @@ import pytest
 
 from chalicelib import errors
 from chalicelib.errors import (
+    AnnouncementInProgress,
     AddressRejected,
     BodyTooLarge,
     DarkroomError,
@@ -57,6 +58,7 @@ EXAMPLES: list[tuple[DarkroomError, int, str]] = [
     (MailRefused("MessageRejected"), 500, "mail_refused"),
     (MailOutcomeUnknown("read timeout"), 500, "outcome_unknown"),
     (NotificationInProgress("PX-1#2"), 500, "notification_in_progress"),
+    (AnnouncementInProgress("0123"), 500, "announcement_in_progress"),
     (ImageExists("an-id"), 500, "image_exists"),
     (ObjectMissing("uploads/x"), 500, "object_missing"),
     (ModelInputMismatch("The prepared image is no PPM."), 500, "model_input_unusable"),
@@ -122,7 +124,7 @@ def test_the_tree_shows_what_clients_get(error: DarkroomError, status: int, code
 
 def test_only_an_outage_and_what_another_process_holds_may_pass_with_time() -> None:
     passing = {type(error) for error, *_ in EXAMPLES if error.transient}
-    assert passing == {ServiceUnavailable, NotificationInProgress}
+    assert passing == {ServiceUnavailable, NotificationInProgress, AnnouncementInProgress}
 
 
 def test_what_goes_to_the_log_stays_out_of_the_public_sentence() -> None:
