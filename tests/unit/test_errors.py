@@ -5,8 +5,8 @@ import pytest
 
 from chalicelib import errors
 from chalicelib.errors import (
-    AnnouncementInProgress,
     AddressRejected,
+    AnnouncementInProgress,
     BodyTooLarge,
     DarkroomError,
     IdempotencyInProgress,
