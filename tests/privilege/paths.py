@@ -22,6 +22,7 @@ from chalicelib.addresses import address_hash, parcel_hash
 from chalicelib.aws.check_log import Heartbeat
 from chalicelib.batch import BatchFailed
 from chalicelib.clock import now_ms
+from chalicelib.image_events import events_of
 from chalicelib.images import (
     ConversionStatus,
     Failure,
@@ -46,6 +47,8 @@ from tests.privilege.trial import Trial
 from tests.unit.inference import graphs
 from tests.unit.mail_world import MESSAGE, PARCEL, record_of
 from tests.unit.pipeline.world import PHOTO
+from tests.unit.pipeline.world import record_of as image_record_of
+from tests.unit.test_image_events import COMPLETED
 
 type Walk = Callable[[Trial], None]
 FAULT = Failure(code="made_up", message="Made up.")
@@ -574,6 +577,24 @@ def notification_row(trial: Trial, message: NotificationMessage) -> dict[str, An
         Key={"notification_id": message.notification_id}
     ).get("Item", {})
     return row
+
+
+@path("announce")
+def an_end_of_an_image_is_published(trial: Trial) -> None:
+    image = replace(COMPLETED, image_id=new_image_id())
+    before = replace(image, status=Status.INFERENCING)
+    trial.run({"Records": [image_record_of(before, image, at_ms=now_ms())]})
+    (event,) = events_of(before, image)
+    row = trial.owner.announce.announcements.table.get_item(Key={"event_id": event.event_id})
+    assert row["Item"]["state"] == "published"
+    assert trial.went_through("sns:Publish")
+
+
+@path("announce")
+def a_record_of_an_image_that_cannot_be_read_is_kept(trial: Trial) -> None:
+    event_id = uuid.uuid4().hex
+    trial.run({"Records": [{"eventID": event_id}]})
+    assert event_id.encode() in trial.owner.uploads.get(dead_letter_key("announce", event_id)).body
 
 
 @path("notify")

@@ -99,7 +99,15 @@ FOR_OTHERS = {
         ("sqs:ReceiveMessage", queue("preprocessing")),
         ("sqs:SendMessage", queue("notification")),
     ],
+    "announce": [
+        ("dynamodb:GetItem", table("images")),
+        ("dynamodb:UpdateItem", table("images")),
+        ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:darkroom-{STAGE}-alarms"),
+        ("s3:PutObject", f"{UPLOADS}/dead-letters/notify/1.json"),
+        ("sqs:SendMessage", queue("notification")),
+    ],
     "notify": [
+        ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:darkroom-{STAGE}-image-events"),
         ("dynamodb:GetItem", table("tracking")),
         ("ses:SendEmail", f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/darkroom.example"),
         ("s3:PutObject", f"{UPLOADS}/dead-letters/mail/1.json"),

@@ -21,7 +21,7 @@ from chalicelib.container import Container
 from chalicelib.images import ConversionStatus, Image, Source, Status, new_image_id, source_key
 from chalicelib.settings import APP_NAME, LOCAL_STAGE, Settings
 from infrastructure.template import config, resources_of
-from local.aws import ACCOUNT
+from local.aws import ACCOUNT, REGION
 from tests.handlers.events import sqs_event
 from tests.privilege.in_memory import InMemoryAws
 from tests.privilege.permissions import asked, asked_by_link, asked_if_missing
@@ -36,6 +36,7 @@ SAID_BY_THE_TEMPLATE = {
     "MAIL_FROM": f"Darkroom <parcels@{MAIL_DOMAIN}>",
     "MAIL_CONFIGURATION_SET": f"{APP_NAME}-{STAGE}-mail",
     "PUBLIC_URL": "https://api.example/api",
+    "IMAGE_EVENTS_TOPIC": f"arn:aws:sns:{REGION}:{ACCOUNT}:{APP_NAME}-{STAGE}-image-events",
 }
 _MISSING = {"NoSuchKey", "NoSuchVersion", "404"}
 
