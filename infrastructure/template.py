@@ -19,6 +19,13 @@ CODE = ("negotiate.js", "vary.js")
 # What anyone may ask for without an API key: whoever looks whether the service is up, whoever
 # unsubscribes, and the pages that say how to use it. Signed routes know their callers already.
 _KEYED = "/images"
+# What a reference to a resource is: each of these has an output.
+_REFERENCES = {
+    "AWS::SQS::Queue": "Url",
+    "AWS::DynamoDB::Table": "Name",
+    "AWS::S3::Bucket": "Name",
+    "AWS::SNS::Topic": "Arn",
+}
 
 
 def config() -> dict[str, Any]:
@@ -45,6 +52,9 @@ def resources_of(stage: str) -> dict[str, Any]:
     )
     for function in functions:
         _merge(resources, _names_of(function))
+    for name, resource in resources.items():
+        if (ending := _REFERENCES.get(resource.get("Type", ""))) and "Condition" not in resource:
+            template["Outputs"].setdefault(f"{name}{ending}", {"Value": {"Ref": name}})
     return template
 
 
@@ -64,6 +74,10 @@ def finish(template: dict[str, Any]) -> None:
                 "x-amazon-apigateway-any-method",
             }:
                 route["security"] = {"Fn::If": ["HasApiKey", [{"api_key": []}], []]}
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::LayerVersion":
+            # Else each version that there ever was is kept, of a stack that is gone too.
+            resource["Properties"]["RetentionPolicy"] = "Delete"
     template["Outputs"] |= {
         f"{name}Arn": {"Value": {"Fn::GetAtt": [name, "Arn"]}}
         for name, resource in template["Resources"].items()
