@@ -15,6 +15,7 @@ SUPPLY_VENV := .venv-supply
 FUZZ_VENV := .venv-fuzz
 # Nothing that a lock does not name with its hash, and nothing that is built from source.
 LOCKED := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+AWS_VENV := .venv-aws
 LAMBDA := build/lambda-runtime
 STAGE ?= dev
 
@@ -71,8 +72,16 @@ backfill: $(VENV)/.run  ## Make a rendition of old images: RENDITION=name STAGE=
 		--stage "$(if $(filter command line environment,$(origin STAGE)),$(STAGE),local)" \
 		--aws-port "$(AWS_PORT)" $(ARGS)
 
+.PHONY: resources
+resources: $(VENV)/.run  ## What chalice deploy needs: a stack, and the folder to run it in; STAGE=dev MODEL=folder
+	@PYTHONPATH=vendor $(PYTHON) -m operations.resources $(STAGE) $(PARAMETERS) $(if $(MODEL),--model "$(MODEL)")
+
+.PHONY: settle
+settle: $(VENV)/.run  ## What chalice deploy cannot say, after each deployment; STAGE=dev
+	@$(PYTHON) -m operations.settle $(STAGE)
+
 .PHONY: destroy
-destroy: $(VENV)/.run  ## Delete the stack of a stage, and say what stays; STAGE=dev
+destroy: $(VENV)/.run  ## Delete a stage, however it was deployed, and say what stays; STAGE=dev
 	@$(PYTHON) -m operations.destroy $(STAGE)
 
 .PHONY: cost
@@ -128,7 +137,7 @@ overload: $(VENV)/.dev  ## A thousand uploads at once on the local stack, and th
 	@PYTHONPATH=vendor exec $(PYTHON) -m tests.chaos.overload --uploads $(or $(UPLOADS),1000) --minutes $(or $(MINUTES),20)
 
 .PHONY: check
-check: lint types test package-check static  ## Everything that has to be green before a commit lands
+check: $(AWS_VENV)/.made lint types test package-check static  ## Everything that has to be green before a commit lands
 
 .PHONY: least-privilege
 least-privilege: $(VENV)/.dev  ## The tests of the system with the functions under their own roles
@@ -224,6 +233,13 @@ $(SUPPLY_VENV)/.made: infrastructure/supply.lock $(VENV)/.made
 $(FUZZ_VENV)/.made: tests/fuzz/requirements.lock local/find-python
 	@python=$$(sh local/find-python 13 12) && rm -rf $(FUZZ_VENV) && "$$python" -m venv $(FUZZ_VENV)
 	@$(FUZZ_VENV)/bin/python -m pip install $(LOCKED) -r tests/fuzz/requirements.lock
+	@touch $@
+
+# The commands of docs/deploy.md are tested with it.
+$(AWS_VENV)/.made: infrastructure/aws.lock $(VENV)/.made
+	@echo "Installing the AWS command line (once, about a minute)"
+	@rm -rf $(AWS_VENV) && $(PYTHON) -m venv $(AWS_VENV)
+	@$(AWS_VENV)/bin/python -m pip install $(LOCKED) -r infrastructure/aws.lock
 	@touch $@
 
 # What a Lambda function finds without bringing it: the runtime client, and boto3.

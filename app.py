@@ -6,6 +6,7 @@ middleware (aws/chalice#1566). The logic is in `chalicelib`.
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -34,11 +35,23 @@ from chalicelib.settings import APP_NAME, LOCAL_STAGE, resource_name
 
 STAGE = os.environ.get("STAGE", LOCAL_STAGE)
 
+if (
+    os.environ.get("AWS_CHALICE_CLI_MODE") == "true"
+    and STAGE != LOCAL_STAGE
+    and not {"UPLOADS_BUCKET", "DARKROOM_PACKAGING"} & set(os.environ)
+):
+    # Chalice would make half of it before it finds no bucket.
+    sys.exit(
+        f"A stage is deployed from a folder of its own: make resources STAGE={STAGE}, then "
+        f".venv/bin/chalice --project-dir build/{STAGE}-chalice deploy --stage {STAGE}"
+    )
+
 container = Container()
 # Lambda gives a new process a whole processor while it imports this, and a fraction of one later.
 container.warm_up()
 
-app = Chalice(app_name=APP_NAME, configure_logs=False)
+# Under `chalice deploy` this is the name of the API, by which alarms and dashboard find it.
+app = Chalice(app_name=f"{APP_NAME}-{STAGE}", configure_logs=False)
 # What Chalice would say of an exception is said by `respond`, as a JSON line.
 app.log = logging.getLogger("chalice.silenced")
 app.log.disabled = True

@@ -49,6 +49,7 @@ LOCKS: Sequence[Lock] = (
     Lock(source="tests/fuzz/requirements.txt"),
     Lock(source="infrastructure/requirements.txt", agrees=False),
     Lock(source="infrastructure/supply.txt", agrees=False),
+    Lock(source="infrastructure/aws.txt", agrees=False),
     Lock(source="benchmarks/cold_start/runtime.txt"),
 )
 

@@ -67,7 +67,12 @@ def make_terraform(stage: str, folder: Path, *, with_dependencies: bool = True) 
                 *("--stage", stage, str(folder.resolve())),
             ],
             cwd=project,
-            env={"AWS_DEFAULT_REGION": "us-east-1", **os.environ, **pip},
+            env={
+                "AWS_DEFAULT_REGION": "us-east-1",
+                **os.environ,
+                **pip,
+                "DARKROOM_PACKAGING": "terraform",
+            },
             capture_output=True,
             text=True,
             check=False,

@@ -32,7 +32,7 @@ def aws_process(places: Places) -> Process:
         name="The local AWS",
         command=[
             *(sys.executable, "-m"),
-            "local.aws_with_iam" if places.enforces_iam else "ministack.app",
+            _module(places),
         ],
         environ={
             **local_environ(places),
@@ -58,6 +58,12 @@ def aws_process(places: Places) -> Process:
         log=places.logs / "aws.log",
         record=places.folder / "aws.pid",
     )
+
+
+def _module(places: Places) -> str:
+    if places.imports_apis:
+        return "local.aws_with_imports"
+    return "local.aws_with_iam" if places.enforces_iam else "ministack.app"
 
 
 def prepare_folder(places: Places) -> bool:

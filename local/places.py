@@ -24,6 +24,8 @@ class Places:
     port: int
     aws_port: int
     enforces_iam: bool = False
+    # For ``chalice deploy``: see local/aws_with_imports.py.
+    imports_apis: bool = False
     root: Path = ROOT / ".local"
 
     @property
