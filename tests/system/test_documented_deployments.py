@@ -60,8 +60,7 @@ def __init__(self, config):
 
 botocore.waiter.SingleWaiterConfig.__init__ = __init__
 """
-# Of the local AWS's own, in no stage's name.
-KEPT_TABLES = {"images", "tracking", "notifications", "suppressions"}
+KEPT_TABLES = {"images", "tracking", "notifications", "suppressions", "announcements"}
 
 
 def commands(section: str) -> list[str]:
@@ -281,7 +280,7 @@ def test_the_bucket_and_the_streams_call_their_functions(account: Account) -> No
     triggers = account.triggers()
     dynamodb = account.aws("dynamodb")
     of_streams = {n: t for n, t in triggers.items() if ":dynamodb:" in t["EventSourceArn"]}
-    assert "darkroom-dev-notify" in of_streams
+    assert set(of_streams) == {"darkroom-dev-notify", "darkroom-dev-announce"}
     for trigger in of_streams.values():
         table = re.search(r":table/([\w-]+)/", trigger["EventSourceArn"])
         assert table is not None
@@ -316,6 +315,10 @@ def test_settling_says_what_chalice_cannot(account: Account) -> None:
     ):
         wanted = {"MaximumConcurrency": parameters[parameter]["Default"]}
         assert triggers[f"darkroom-dev-{name}"]["ScalingConfig"] == wanted
+    said_of_announce = resources_of("dev")["Resources"]["Announce"]["Properties"]["Events"]
+    (event,) = said_of_announce.values()
+    filters = triggers["darkroom-dev-announce"]["FilterCriteria"]
+    assert filters == event["Properties"]["FilterCriteria"]
     stage = account.aws("apigateway").get_stage(restApiId=account.api_id(), stageName="api")
     limits = stage["methodSettings"]["*/*"]
     assert limits["throttlingRateLimit"] == parameters["ApiRateLimit"]["Default"]
