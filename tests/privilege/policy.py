@@ -114,9 +114,13 @@ def _holds(operator: str, key: str, wanted: str | list[str], request: Request) -
 
 
 def _matches(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
+    return _expression(pattern, ignore_case=ignore_case).fullmatch(text) is not None
+
+
+@cache
+def _expression(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
     """IAM's wildcards: ``*`` is any text, slashes and colons too, ``?`` any character."""
     expression = "".join(
         {"*": ".*", "?": "."}.get(character, re.escape(character)) for character in pattern
     )
-    flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
-    return re.fullmatch(expression, text, flags) is not None
+    return re.compile(expression, re.DOTALL | (re.IGNORECASE if ignore_case else 0))

@@ -107,6 +107,8 @@ class Stage:
         self.environ = {
             **config()["stages"][STAGE]["environment_variables"],
             **SAID_BY_THE_TEMPLATE,
+            # More of them are more calls, and no others.
+            "INDEX_SHARDS": "1",
         }
         self.settings = Settings.from_environ(self.environ)
         for resource in resources_of(STAGE)["Resources"].values():
