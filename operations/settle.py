@@ -109,7 +109,11 @@ class Settling:
         answers = list(self._gateway_answers(client, said["GatewayResponses"]))
         if answers:
             # What the gateway answers is part of a deployment.
-            client.create_deployment(restApiId=self.rest_api_id, stageName=stage)
+            client.create_deployment(
+                restApiId=self.rest_api_id,
+                stageName=stage,
+                tracingEnabled=said["TracingEnabled"],
+            )
             yield f"answers of the gateway: {', '.join(answers)}"
         found = client.get_stage(restApiId=self.rest_api_id, stageName=stage)
         changes = [*throttling_changes(said, found), *access_log_changes(said, found)]

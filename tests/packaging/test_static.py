@@ -146,8 +146,22 @@ def test_a_user_finds_everything_in_the_outputs(template: dict[str, Any]) -> Non
         *("ImagesTableName", "TrackingTableName", "CdnDomainName", "DashboardUrl"),
         *("AlarmsTopicArn", "PreprocessingQueueUrl", "PreprocessingDeadLettersUrl"),
     } <= outputs
-    functions = of_type(template["Resources"], "AWS::Serverless::Function")
-    assert {f"{name}Arn" for name in functions} <= outputs
+    for kind, ending in (
+        ("AWS::Serverless::Function", "Arn"),
+        ("AWS::SQS::Queue", "Url"),
+        ("AWS::DynamoDB::Table", "Name"),
+        ("AWS::S3::Bucket", "Name"),
+        ("AWS::SNS::Topic", "Arn"),
+    ):
+        found = of_type(template["Resources"], kind)
+        assert found
+        assert {f"{name}{ending}" for name in found} <= outputs
+
+
+def test_a_layer_goes_with_its_stack(template: dict[str, Any]) -> None:
+    layers = of_type(template["Resources"], "AWS::Serverless::LayerVersion")
+    assert layers
+    assert all(layer["RetentionPolicy"] == "Delete" for layer in layers.values())
 
 
 def test_every_finding_that_is_left_has_a_reason() -> None:
