@@ -151,9 +151,9 @@ def _upload(places: Places, model: Path | None) -> str:
 
 
 def allow_plain_http(template: dict[str, Any]) -> None:
-    """The local AWS has no TLS, and would refuse every request to a bucket that asks for it."""
+    """The local AWS has no TLS, and would refuse all that is asked of what insists on it."""
     for resource in template["Resources"].values():
-        if resource.get("Type") == "AWS::S3::BucketPolicy":
+        if resource.get("Type") in {"AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy"}:
             document = resource["Properties"]["PolicyDocument"]
             document["Statement"] = [
                 entry for entry in document["Statement"] if entry.get("Sid") != "TlsOnly"
