@@ -186,6 +186,23 @@ def bury_feedback(event: SQSEvent) -> None:
 # --- Service --------------------------------------------------------------------------------
 
 
+@app.route("/dead-letters", methods=["GET"], authorizer=IAMAuthorizer())
+def list_dead_letters() -> Response:
+    """A page of what was given up."""
+    return respond(lambda request: container.dead_letters_api.list_letters(request))
+
+
+@app.route(
+    "/dead-letters/redrive",
+    methods=["POST"],
+    content_types=["*/*"],
+    authorizer=IAMAuthorizer(),
+)
+def redrive_dead_letters() -> Response:
+    """Send back what was given up."""
+    return respond(lambda request: container.dead_letters_api.redrive(request))
+
+
 @app.route("/health", methods=["GET"])
 def health() -> Response:
     """Whether everything that the service depends on answers."""

@@ -18,6 +18,7 @@ from chalicelib.settings import LOCAL_STAGE, Settings, resource_name
 if TYPE_CHECKING:
     from chalicelib.api.console import ConsoleApi
     from chalicelib.api.cursors import Cursors
+    from chalicelib.api.dead_letters import DeadLettersApi
     from chalicelib.api.health import HealthApi
     from chalicelib.api.idempotency import Idempotency
     from chalicelib.api.image_view import ImageView
@@ -388,6 +389,13 @@ class Container:
                 ),
             }
         )
+
+    @cached_property
+    def dead_letters_api(self) -> "DeadLettersApi":
+        """The routes under ``/dead-letters``."""
+        from chalicelib.api.dead_letters import DeadLettersApi
+
+        return DeadLettersApi(letters=self.letters, cursors=self._cursors)
 
     @cached_property
     def console_api(self) -> "ConsoleApi":

@@ -10,7 +10,7 @@ from typing import Any
 from chalicelib.api.openapi import Description
 
 # The model of each route that takes a body of JSON.
-MODELS = {"/images": "NewImage", "/track": "NewUpdate"}
+MODELS = {"/images": "NewImage", "/track": "NewUpdate", "/dead-letters/redrive": "Redrive"}
 # Of JSON Schema, what draft 4 and Swagger 2.0 both have.
 _KEPT = frozenset({
     *("type", "description", "enum", "properties", "required", "additionalProperties"),

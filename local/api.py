@@ -5,9 +5,10 @@ from pathlib import Path
 
 import msgspec
 
+from chalicelib.settings import resource_name
 from infrastructure.model_layer import LAYER_PACKAGE, checked
 from infrastructure.package import chalice_command
-from local.aws import ACCOUNT, client, local_environ
+from local.aws import ACCOUNT, REGION, client, local_environ
 from local.places import HOST, Places
 from local.processes import Process
 from local.stack import STACK, STAGE
@@ -23,6 +24,9 @@ def api_process(places: Places, *, model: Path | None = None) -> Process:
         ModelError: The model cannot be used.
     """
     environ = local_environ(places)
+    # As the template tells it to the deployed function.
+    topic = resource_name(STAGE, "image-events")
+    environ |= {"IMAGE_EVENTS_TOPIC": f"arn:aws:sns:{REGION}:{ACCOUNT}:{topic}"}
     if model is not None:
         # As the template tells it to the deployed functions.
         description = msgspec.json.encode(checked(model).description).decode()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.api.schemas import Schema
+from chalicelib.dead_letters import Outcome
 from chalicelib.images import ConversionStatus, Status
 from chalicelib.parcels import ParcelStatus
 
@@ -287,6 +288,49 @@ SCHEMAS: Mapping[str, Schema] = {
         {
             "items": _list_of(ref("Image"), "The images."),
             "next_cursor": _or_null(_text("The `cursor` of the next page; null on the last one.")),
+        },
+    ),
+    "DeadLetter": _object(
+        "A message that was given up.",
+        {
+            "step": _text("What could not be done."),
+            "message_id": _text("The id that its queue or stream gave it."),
+            "buried_at": _count("When it was given up, in seconds since the Unix epoch."),
+        },
+        {
+            "image_id": _text("Which image it is about."),
+            "tracking_id": _text("Which parcel."),
+            "reason": ref("Failure"),
+        },
+    ),
+    "DeadLetterPage": _object(
+        "A page of dead letters, by step and message id.",
+        {
+            "items": _list_of(ref("DeadLetter"), "The letters."),
+            "next_cursor": _or_null(_text("The `cursor` of the next page; null on the last one.")),
+        },
+    ),
+    "Redriven": _object(
+        "What became of letters that were to be sent back.",
+        {
+            "items": _list_of(
+                _object(
+                    "One letter.",
+                    {
+                        "message_id": _text("Which."),
+                        "outcome": _text(
+                            "`sent`, and removed; `settled`: nothing was left to do, and it is "
+                            "removed; `under_way`, `unreadable` and `failed` are kept; `missing`: "
+                            "there is none.",
+                            enum=[*(one.name.lower() for one in Outcome), "missing"],
+                        ),
+                    },
+                ),
+                "The letters.",
+            ),
+            "next_cursor": _or_null(
+                _text("The `cursor` to go on with, where there are more; null at the end.")
+            ),
         },
     ),
     "Retried": _object(

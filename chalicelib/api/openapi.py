@@ -14,7 +14,7 @@ from chalicelib.api.answers import SCHEMAS, ref
 from chalicelib.api.http import Answer, error_answer
 from chalicelib.api.images import FIELDS, RULES
 from chalicelib.api.operations import ANYWHERE, OPERATIONS, UNSIGNED, GatewayRefusal, Operation
-from chalicelib.api.schemas import TRACKING_BATCH, TRACKING_UPDATE
+from chalicelib.api.schemas import REDRIVE, TRACKING_BATCH, TRACKING_UPDATE
 from chalicelib.errors import DarkroomError, MethodNotAllowed, RouteNotFound, ServiceUnavailable
 
 VERSION = "1.0.0"
@@ -179,6 +179,7 @@ def _updates() -> dict[str, Any]:
     """The bodies of ``POST /track``."""
     batch = {**TRACKING_BATCH["properties"]["updates"], "items": ref("NewUpdate")}
     return {
+        "Redrive": REDRIVE,
         "NewUpdate": TRACKING_UPDATE,
         "NewUpdates": {**TRACKING_BATCH, "properties": {"updates": batch}},
     }

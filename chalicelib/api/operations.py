@@ -5,8 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.api.answers import ref
+from chalicelib.api.dead_letters import DEFAULT_PAGE as DEFAULT_LETTERS
 from chalicelib.api.images import DEFAULT_PAGE, MAX_PAGE, RULES
-from chalicelib.api.schemas import MAX_UPDATES, STATUS_QUERY, Schema
+from chalicelib.api.schemas import (
+    DEAD_LETTERS_QUERY,
+    MAX_REDRIVEN,
+    MAX_UPDATES,
+    STATUS_QUERY,
+    Schema,
+)
 from chalicelib.api.tracking import DEFAULT_PAGE as DEFAULT_UPDATES
 from chalicelib.errors import (
     BodyTooLarge,
@@ -418,6 +425,69 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         meaning="A page that says so.",
         content=_PAGE_TYPE,
         others=_NO_TOKEN,
+    ),
+    ("/dead-letters", "get"): Operation(
+        name="list_dead_letters",
+        tag="Service",
+        summary="A page of what was given up, with the reason, without the messages' bodies",
+        parameters=[
+            _query(name, {**rule, **({"default": DEFAULT_LETTERS} if name == "limit" else {})})
+            for name, rule in DEAD_LETTERS_QUERY["properties"].items()
+        ],
+        meaning="The page.",
+        content=_json(
+            ref("DeadLetterPage"),
+            {
+                "items": [
+                    {
+                        "step": "infer",
+                        "message_id": _IMAGE_ID,
+                        "buried_at": 1795258860,
+                        "image_id": _IMAGE_ID,
+                        "reason": {"code": "worker_lost", "message": "Processing stopped."},
+                    }
+                ],
+                "next_cursor": None,
+            },
+        ),
+        refusals=[
+            InvalidRequest(
+                "limit must be a whole number from 1 to 100.",
+                problems=[("limit", "must be a whole number from 1 to 100")],
+            ),
+            InvalidCursor(),
+        ],
+        signed=True,
+    ),
+    ("/dead-letters/redrive", "post"): Operation(
+        name="redrive_dead_letters",
+        tag="Service",
+        summary="Send dead letters back: those that are named, or all of a step",
+        description=f"All of a step go by {MAX_REDRIVEN} a request: ask again with `next_cursor` "
+        "until it is null. The same request may be sent again: a letter counts once.",
+        body={
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": ref("Redrive"),
+                    "example": {"step": "infer", "message_ids": [_IMAGE_ID]},
+                }
+            },
+        },
+        meaning="What became of each.",
+        content=_json(
+            ref("Redriven"),
+            {"items": [{"message_id": _IMAGE_ID, "outcome": "sent"}], "next_cursor": None},
+        ),
+        refusals=[
+            InvalidRequest(
+                "step is missing; it must be one of ingest, infer.",
+                problems=[("step", "is missing; it must be one of ingest, infer")],
+            ),
+            InvalidCursor(),
+            _NOT_JSON,
+        ],
+        signed=True,
     ),
     ("/health", "get"): Operation(
         name="health",

@@ -7,6 +7,8 @@ JSON Schema 2020-12, in words that draft 4 has too, because API Gateway's models
 from collections.abc import Mapping
 from typing import Any
 
+from chalicelib.dead_letters import STEPS
+
 type Schema = Mapping[str, Any]
 
 MAX_UPDATES = 100
@@ -121,4 +123,49 @@ STATUS_QUERY: Schema = {
         "last_key": {"type": "string", "description": "the next_key of the page before"},
     },
     "required": ["tracking_id"],
+}
+
+_STEPS = tuple(STEPS.values())
+MAX_REDRIVEN = 25
+
+# GET /dead-letters.
+DEAD_LETTERS_QUERY: Schema = {
+    "type": "object",
+    "description": "a query",
+    "properties": {
+        "step": {
+            "type": "string",
+            "enum": list(_STEPS),
+            "description": f"one of {', '.join(_STEPS)}",
+        },
+        "limit": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 100,
+            "description": "a whole number from 1 to 100",
+        },
+        "cursor": {"type": "string", "description": "the next_cursor of the page before"},
+    },
+}
+
+# POST /dead-letters/redrive.
+REDRIVE: Schema = {
+    "type": "object",
+    "description": "a JSON object",
+    "properties": {
+        "step": DEAD_LETTERS_QUERY["properties"]["step"],
+        "message_ids": {
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "maxItems": MAX_REDRIVEN,
+            "description": f"a list of 1 to {MAX_REDRIVEN} message ids",
+        },
+        "cursor": {
+            "type": "string",
+            "description": "the next_cursor of the answer before; without message_ids alone",
+        },
+    },
+    "required": ["step"],
+    "additionalProperties": False,
 }

@@ -41,11 +41,14 @@ def script() -> str:
     """What stands in the page's ``<script>``."""
     text = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     lines = (line.strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
+    kept = "\n".join(line for line in lines if line and not line.startswith("//"))
+    # No text goes over more than one line, so what follows these may stand on the same.
+    return re.sub(r"(?<=[{,;(])\n", "", kept)
 
 
 @cache
 def stylesheet(name: str) -> str:
     """A stylesheet of this folder, without comments and needless spaces."""
     text = re.sub(r"/\*.*?\*/", "", (_FOLDER / name).read_text(encoding="utf-8"), flags=re.DOTALL)
-    return re.sub(r"\s*([{};,])\s*", r"\1", re.sub(r":\s+", ":", text)).strip()
+    text = re.sub(r"\s*([{};,])\s*", r"\1", re.sub(r":\s+", ":", text)).strip()
+    return text.replace(";}", "}")

@@ -43,19 +43,17 @@ function field(name, label, input, error, hint) {
   return h("div.field", { "data-key": name }, h("label", { for: `f-${name}` }, label, hint && h("span.soft", ` ${hint}`)), input, error && h("p.wrong", { id: `e-${name}` }, capital(error), "."));
 }
 
-function signedOnly() {
+function signedOnly(title, paths, example) {
   const region = /\.execute-api\.([\w-]+)\./.exec(location.hostname)?.[1] ?? "REGION";
-  const url = `${location.origin}${base}status?tracking_id=PX-1`;
-  return h("div.stack", h("h1", { tabindex: -1 }, "Parcels"),
-    h("section.card.stack", { id: "signed" }, h("h2", "This stage takes signed requests alone"),
-      h("p", "Deployed, ", h("code", "/track"), " and ", h("code", "/status"), " are behind AWS_IAM: each request has to be signed with AWS credentials. A page in a browser has none, and should not be given any, so parcels are not shown here. They are under ", h("code", "make run"), ", where nothing has to be signed."),
-      h("p", "From a terminal with credentials:"),
-      h("pre", { tabindex: 0 }, `curl --aws-sigv4 aws:amz:${region}:execute-api \\\n  --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \\\n  -H "x-amz-security-token: $AWS_SESSION_TOKEN" \\\n  '${url}'`)));
+  return card("signed", `${title}: this stage takes signed requests alone`,
+    h("p", "Deployed, requests to ", paths.flatMap((path, number) => [number ? " and " : null, h("code", `/${path}`)]), " are behind AWS_IAM: each has to be signed with AWS credentials. A page in a browser has none, and should not be given any. Under ", h("code", "make run"), " nothing has to be signed."),
+    h("p", "From a terminal with credentials:"),
+    h("pre", { tabindex: 0 }, `curl --aws-sigv4 aws:amz:${region}:execute-api \\\n  --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \\\n  -H "x-amz-security-token: $AWS_SESSION_TOKEN" \\\n  '${location.origin}${base}${example}'`));
 }
 
 function parcelsView(id, signal) {
   if (root.dataset.signed === "yes") {
-    main.replaceChildren(signedOnly());
+    main.replaceChildren(h("div.stack", h("h1", { tabindex: -1 }, "Parcels"), signedOnly("Parcels", ["track", "status"], "status?tracking_id=PX-1")));
     return { title: "Parcels", acts: {} };
   }
   const state = { id, parcel: null, failure: null, errors: {}, photos: null, key: newKey(), sending: false };

@@ -8,7 +8,9 @@ from playwright.sync_api import expect
 
 from tests.conftest import Deployed
 from tests.console.conftest import PHONE, Opens
+from tests.console.test_console import Archive
 from tests.console.test_console import completed as completed  # noqa: PLC0414
+from tests.console.test_console import letters as letters  # noqa: PLC0414
 from tests.system.conftest import photo
 
 VIEWS = ["", "#/images/IMAGE", "#/images/BROKEN", "#/parcels/PX-axe", "#/health", "docs"]
@@ -30,7 +32,12 @@ def broken(deployed: Deployed) -> str:
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing_serious(
-    opens: Opens, completed: dict[str, Any], broken: str, view: str, colours: str
+    opens: Opens,
+    completed: dict[str, Any],
+    broken: str,
+    letters: Archive,
+    view: str,
+    colours: str,
 ) -> None:
     place = view.replace("IMAGE", completed["image_id"]).replace("BROKEN", broken)
     viewport = PHONE if colours == "dark" else None
@@ -42,6 +49,8 @@ def test_axe_finds_nothing_serious(
     ).page
     expect(page.locator("h1")).to_be_visible()
     page.wait_for_load_state("networkidle")
+    if view == "#/health":
+        expect(page.locator("[aria-labelledby=lost] .line")).to_have_count(len(letters.listed()))
     found = Axe().run(page).response["violations"]
     serious = [
         (entry["id"], [node["html"][:200] for node in entry["nodes"]])

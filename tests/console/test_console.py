@@ -3,7 +3,9 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,7 +16,7 @@ from chalicelib import console
 from tests.conftest import Deployed
 from tests.console.conftest import PHONE, Opens, Window
 from tests.polling import eventually
-from tests.system.conftest import photo
+from tests.system.conftest import UPLOADS_BUCKET, photo
 
 SENT_FIRST = "#uploads"
 
@@ -56,6 +58,44 @@ def staged(deployed: Deployed) -> Iterator[str]:
         threading.Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The archive of dead letters in the bucket."""
+
+    deployed: Deployed
+
+    def put(self, step: str, message_id: str, *, body: str, **about: Any) -> None:
+        document = {
+            "step": step,
+            "message_id": message_id,
+            "body": body,
+            "buried_at_ms": int(time.time() * 1000) - 7_200_000,
+            "image_id": about.get("image_id"),
+            "tracking_id": about.get("tracking_id"),
+            "reason": {"code": "worker_lost", "message": "Processing stopped without a reason."},
+        }
+        self.deployed.aws("s3").put_object(
+            Bucket=UPLOADS_BUCKET,
+            Key=f"dead-letters/{step}/{message_id}.json",
+            Body=json.dumps(document).encode(),
+        )
+
+    def message(self, image_id: str) -> str:
+        """What a queue says of an image that waits for its upload."""
+        message = {"image_id": image_id, "generation": "", "attempt": 1, "queued_at_ms": 1}
+        return json.dumps({**message, "version": 1})
+
+    def listed(self) -> list[str]:
+        page = self.deployed.aws("s3").list_objects_v2(
+            Bucket=UPLOADS_BUCKET, Prefix="dead-letters/"
+        )
+        return [entry["Key"] for entry in page.get("Contents", [])]
+
+    def clear(self) -> None:
+        for key in self.listed():
+            self.deployed.aws("s3").delete_object(Bucket=UPLOADS_BUCKET, Key=key)
 
 
 def upload_of(page: Page, name: str) -> Any:
@@ -205,35 +245,59 @@ def test_a_parcel_is_updated_with_a_photo_and_its_way_is_shown(
     assert shown["current"]["image_id"] == completed["image_id"]
 
 
-def test_health_shows_the_queues_and_sends_what_was_given_up_on_its_way_again(
-    opens: Opens, completed: dict[str, Any]
+@pytest.fixture
+def letters(deployed: Deployed) -> Iterator[Archive]:
+    """Three dead letters: of an image that failed, of nobody knows what, and of a parcel."""
+    archive = Archive(deployed)
+    archive.clear()
+    created = deployed.api.post("/images", json={"filename": "lost.jpg"}).json()
+    archive.put("preprocess", "a1", body=archive.message(created["image_id"]), **created)
+    archive.put("ingest", "b2", body="no JSON")
+    archive.put("mail", "c3", body="{}", tracking_id="PX-9")
+    yield archive
+    archive.clear()
+
+
+def test_health_shows_queues_and_dead_letters_and_sends_one_and_all_back(
+    opens: Opens, letters: Archive
 ) -> None:
-    window = opens("#/health")
-    page = window.page
+    page = opens("#/health").page
     expect(page.get_by_text("Preprocessing queue")).to_be_visible()
-    expect(page.get_by_text("Nothing was given up.")).to_be_visible()
-    given_up = {
-        **completed,
-        "status": "inference_failed",
-        "error": {"code": "worker_lost", "message": "Processing stopped without a reason."},
-    }
-    retried: list[str] = []
-
-    def listed(route: Route) -> None:
-        failed = "inference_failed" in route.request.url and not retried
-        route.fulfill(json={"items": [given_up] if failed else [], "next_cursor": None})
-
-    def retry(route: Route) -> None:
-        retried.append(route.request.url)
-        route.fulfill(status=202, json={"image_id": completed["image_id"]})
-
-    page.route("**/images?*", listed)
-    page.route("**/retry", retry)
+    lines = page.locator("[aria-labelledby=lost] .line")
+    expect(lines).to_have_count(3)
+    expect(lines.filter(has_text="Preprocess")).to_contain_text("worker_lost")
+    expect(lines.get_by_role("link", name="PX-9")).to_have_attribute("href", "#/parcels/PX-9")
+    image = page.get_by_role("button", name=re.compile("Redrive Image .*, preprocess"))
+    image.click()
+    # The letter is of an upload that its image knows nothing of.
+    expect(page.locator("#toast")).to_have_text("Letters: 1 settled.")
+    expect(lines).to_have_count(2)
+    page.get_by_role("button", name="Redrive all 2").click()
+    expect(page.locator("#toast")).to_contain_text("1 failed")
+    expect(page.locator("#toast")).to_contain_text("1 unreadable")
+    expect(lines).to_have_count(2)
+    letters.put("ingest", "b2", body='{"Records": []}')
+    page.get_by_role("button", name=re.compile("Redrive Message b2")).click()
+    expect(page.locator("#toast")).to_have_text("Letters: 1 sent.")
+    expect(lines).to_have_count(1)
+    letters.clear()
     page.reload()
-    page.get_by_role("button", name="Redrive").click()
-    expect(page.get_by_text("1 image is on the way again.")).to_be_visible()
     expect(page.get_by_text("Nothing was given up.")).to_be_visible()
-    assert [url.split("/images/")[1] for url in retried] == [f"{completed['image_id']}/retry"]
+
+
+def test_letters_that_cannot_be_asked_for_are_told_and_asked_for_again(opens: Opens) -> None:
+    window = opens()
+    page = window.page
+    page.route(
+        "**/dead-letters?*", lambda route: route.fulfill(status=503, json={"error": "Busy."})
+    )
+    page.goto(f"{window.url}#/health")
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("Busy.")
+    page.unroute("**/dead-letters?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    window.complaints.clear()
 
 
 def test_a_service_that_does_not_answer_is_told_and_asked_again(opens: Opens) -> None:
@@ -259,8 +323,9 @@ def test_a_service_that_does_not_answer_is_told_and_asked_again(opens: Opens) ->
     window.complaints.clear()
 
 
-def test_where_parcels_take_signed_requests_alone_the_page_says_so_and_asks_nothing(
-    opens: Opens,
+@pytest.mark.parametrize("place", ["parcels", "health"])
+def test_where_signed_requests_alone_are_taken_the_page_says_so_and_asks_nothing(
+    opens: Opens, place: str
 ) -> None:
     window = opens()
     page = window.page
@@ -272,12 +337,15 @@ def test_where_parcels_take_signed_requests_alone_the_page_says_so_and_asks_noth
         route.fulfill(response=answer, body=console.page(stage="prod", signed=True))
 
     page.route(window.url, deployed_page)
-    page.goto(f"{window.url}#/parcels")
+    # Another place alone loads nothing anew.
     page.reload()
-    expect(page.locator("#signed")).to_contain_text("behind AWS_IAM")
+    expect(page.locator(".stage")).to_have_text("prod")
+    asked.clear()
+    page.goto(f"{window.url}#/{place}")
+    expect(page.locator("[aria-labelledby=signed]")).to_contain_text("behind AWS_IAM")
     expect(page.locator(".stage")).to_have_text("prod")
     assert page.locator("form[data-submit=track]").count() == 0
-    assert not [url for url in asked if "/status" in url or "/track" in url]
+    assert not [url for url in asked if re.search("/(status|track|dead-letters)", url)]
 
 
 @pytest.mark.parametrize("path", ["api", "api/"])

@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 
 from local.samples import sample_photos
 from tests.console.conftest import PHONE, Opens
+from tests.console.test_console import Archive
+from tests.console.test_console import letters as letters  # noqa: PLC0414
 from tests.images import truncated
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -26,7 +28,7 @@ def keep(page: Page, name: str) -> None:
     shot.convert("RGB").quantize(96).save(FOLDER / f"{name}.png", optimize=True)
 
 
-def test_the_console_is_photographed(opens: Opens) -> None:
+def test_the_console_is_photographed(opens: Opens, letters: Archive) -> None:
     window = opens(viewport={"width": 1100, "height": 820})
     page = window.page
     photos = [(path.name.replace("jpg", "jpeg"), path.read_bytes()) for path in sample_photos()]
@@ -61,3 +63,9 @@ def test_the_console_is_photographed(opens: Opens) -> None:
     phone.locator("[data-image] a").nth(1).click()
     expect(phone.locator("[aria-labelledby=seen] li")).to_have_count(5)
     keep(phone, "console-phone")
+    health = opens("#/health", viewport={"width": 1100, "height": 820}).page
+    expect(health.locator("[aria-labelledby=lost] .line")).to_have_count(3)
+    health.locator("#lost").scroll_into_view_if_needed()
+    health.evaluate("scrollTo(0, document.getElementById('lost').offsetTop - 300)")
+    keep(health, "console-health")
+    assert len(letters.listed()) == 3

@@ -49,6 +49,14 @@ class RecordingTrackingApi:
         self.status = RecordingPart(Answer(status=200, body={"updates": []}))
 
 
+class RecordingDeadLettersApi:
+    """Its routes are `RecordingPart`s."""
+
+    def __init__(self) -> None:
+        self.list_letters = RecordingPart(Answer(status=200, body={"items": []}))
+        self.redrive = RecordingPart(Answer(status=200, body={"items": []}))
+
+
 class RecordingUnsubscribeApi:
     """Its routes are `RecordingPart`s."""
 
@@ -82,6 +90,7 @@ class RecordingContainer:
         self.reference_api = RecordingApi()
         self.openapi_api = RecordingApi()
         self.tracking_api = RecordingTrackingApi()
+        self.dead_letters_api = RecordingDeadLettersApi()
         self.check = RecordingPart()
         self.ingest = RecordingPart()
         self.preprocess = object()

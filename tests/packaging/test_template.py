@@ -205,7 +205,7 @@ def test_the_check_runs_every_five_minutes(resources: dict[str, Any]) -> None:
     assert event["Properties"]["Schedule"] == "rate(5 minutes)"
 
 
-def test_the_routes_of_parcels_take_signed_requests_alone_and_their_preflight_any(
+def test_the_routes_of_parcels_and_letters_take_signed_requests_alone_and_their_preflight_any(
     resources: dict[str, Any],
 ) -> None:
     """`chalice local` does not enforce it, so the template has to say it. Defect 60."""
@@ -216,7 +216,10 @@ def test_the_routes_of_parcels_take_signed_requests_alone_and_their_preflight_an
         for method, route in methods.items()
         if route.get("security") == [{"sigv4": []}]
     }
-    assert signed == {"post /track", "get /status"}
+    assert signed == {
+        *("post /track", "get /status"),
+        *("get /dead-letters", "post /dead-letters/redrive"),
+    }
     assert definition["securityDefinitions"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
 
 
@@ -288,7 +291,7 @@ def test_every_route_has_its_preflight(resources: dict[str, Any]) -> None:
     paths = resources["RestAPI"]["Properties"]["DefinitionBody"]["paths"]
     assert set(paths) == {
         *("/images", "/images/{image_id}", "/images/{image_id}/retry", "/health"),
-        *("/track", "/status", "/unsubscribe"),
+        *("/track", "/status", "/unsubscribe", "/dead-letters", "/dead-letters/redrive"),
         *("/", "/docs", "/openapi.json"),
     }
     for path, methods in paths.items():

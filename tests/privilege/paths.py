@@ -39,6 +39,7 @@ from chalicelib.messages import NotificationMessage, dead_letter_key, message_ab
 from chalicelib.models import ModelChoice
 from chalicelib.notifications import Suppression
 from chalicelib.parcels import ParcelStatus, Update, new_update_id
+from chalicelib.pipeline.archive import keep
 from chalicelib.unsubscribe_links import Subscriber, UnsubscribeLinks
 from infrastructure.model_layer import ModelFiles, checked
 from operations.models import publish
@@ -274,6 +275,50 @@ def everything_is_well(trial: Trial) -> None:
 def the_pages_and_the_description(trial: Trial) -> None:
     for place in ("/", "/docs", "/openapi.json"):
         assert trial.ask("GET", place)
+
+
+def archived(trial: Trial, step: str, body: Any, message_id: str | None = None) -> str:
+    """A dead letter; its message id."""
+    message_id = message_id or str(uuid.uuid4())
+    keep(trial.owner.uploads, step=step, letter_id=message_id, body=body, reason=FAULT)
+    return message_id
+
+
+def sent_back(trial: Trial, step: str, *message_ids: str) -> set[str]:
+    """What became of letters that the API was asked to send back."""
+    body = {"step": step, "message_ids": message_ids}
+    answer = trial.ask("POST", "/dead-letters/redrive", body=body, expect=200)
+    return {item["outcome"] for item in answer["items"]}
+
+
+@path("api_handler")
+def dead_letters_are_listed_and_those_of_an_image_sent_back(trial: Trial) -> None:
+    image = trial.image(Status.INFERENCE_FAILED, error=FAULT)
+    letter_id = archived(trial, "infer", message_of(image))
+    listed = trial.ask("GET", "/dead-letters?step=infer&limit=100")["items"]
+    assert letter_id in {item["message_id"] for item in listed}
+    assert sent_back(trial, "infer", letter_id) == {"sent"}
+    assert any(image.image_id in body for body in trial.sent("inference"))
+    assert sent_back(trial, "infer", letter_id) == {"missing"}
+
+
+@path("api_handler")
+def a_dead_letter_of_each_other_kind_is_sent_back(trial: Trial) -> None:
+    mail = replace(MESSAGE, tracking_id=f"PX-{uuid.uuid4()}")
+    assert sent_back(trial, "mail", archived(trial, "mail", messages.encode(mail))) == {"sent"}
+    assert any(mail.tracking_id in body for body in trial.sent("notification"))
+    image = replace(COMPLETED, image_id=new_image_id())
+    before = replace(image, status=Status.INFERENCING)
+    record = json.loads(
+        msgspec.json.encode(image_record_of(before, image, at_ms=now_ms()), enc_hook=str)
+    )
+    assert sent_back(trial, "announce", archived(trial, "announce", record)) == {"sent"}
+    assert trial.went_through("sns:Publish")
+    waiting = trial.image(Status.PENDING_UPLOAD, generation=None, source=None)
+    _, version = trial.upload(waiting.image_id)
+    event = json.dumps(told_by_s3(trial, source_key(waiting.image_id), version))
+    assert sent_back(trial, "ingest", archived(trial, "ingest", event)) == {"sent"}
+    assert trial.row(waiting).status is Status.QUEUED
 
 
 # --- Ingest -------------------------------------------------------------------------------------

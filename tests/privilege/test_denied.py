@@ -32,8 +32,6 @@ FOR_NOBODY = [
     *(("s3:DeleteBucket", bucket) for bucket in (UPLOADS, RENDITIONS)),
     *(("s3:PutBucketPolicy", bucket) for bucket in (UPLOADS, RENDITIONS)),
     *(("s3:PutLifecycleConfiguration", bucket) for bucket in (UPLOADS, RENDITIONS)),
-    ("s3:GetObject", f"{UPLOADS}/dead-letters/mail/1.json"),
-    ("s3:DeleteObject", f"{UPLOADS}/dead-letters/mail/1.json"),
     ("s3:DeleteObjectVersion", f"{UPLOADS}/dead-letters/mail/1.json"),
     ("s3:PutObject", f"{UPLOADS}/models/means/1/model.onnx"),
     ("s3:DeleteObjectVersion", f"{UPLOADS}/models/means/1/model.onnx"),
@@ -56,8 +54,10 @@ FOR_OTHERS = {
     "api_handler": [
         ("s3:PutObject", f"{RENDITIONS}/renditions/x/1/thumb.jpg"),
         ("s3:GetObject", f"{UPLOADS}/processed/x/1/input.ppm"),
+        ("s3:PutObject", f"{UPLOADS}/dead-letters/mail/1.json"),
         ("sqs:ReceiveMessage", queue("preprocessing")),
-        ("sqs:SendMessage", queue("notification")),
+        ("sqs:SendMessage", queue("mail-feedback")),
+        ("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:darkroom-{STAGE}-alarms"),
         ("dynamodb:UpdateItem", table("tracking")),
         ("ses:SendEmail", f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/darkroom.example"),
     ],
@@ -125,6 +125,15 @@ FOR_OTHERS = {
     ],
     "bury_feedback": [("dynamodb:PutItem", table("suppressions"))],
 }
+
+
+@pytest.mark.parametrize("function", [name for name in function_names() if name != "api_handler"])
+@pytest.mark.parametrize("action", ["s3:GetObject", "s3:DeleteObject"])
+def test_what_was_given_up_is_for_the_api_alone(function: str, action: str) -> None:
+    """It may tell addresses; the API shows none of it, and sends it back."""
+    request = Request(action=action, resource=f"{UPLOADS}/dead-letters/mail/1.json")
+    assert not policy_of(function).allows(request)
+    assert policy_of("api_handler").allows(request)
 
 
 @pytest.mark.parametrize("function", function_names())
