@@ -7,9 +7,11 @@ known to do so is refused.
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chalicelib.aws.image_table import ImageTable
+from chalicelib.errors import ImageNotFound
 from chalicelib.messages import ImageMessage
 
 FIELD = "poison"
@@ -38,7 +40,8 @@ class Poisonable:
 
     def __call__(self, message: ImageMessage) -> None:
         """Do the step for one image, or die of it. Raises what the stage raises."""
-        image = self.images.find([message.image_id]).get(message.image_id)
-        if image is not None and image.metadata.get(FIELD) == self.marker:
-            self.die()
+        # Read as the stage itself reads, which is what its function may do.
+        with suppress(ImageNotFound):
+            if self.images.get(message.image_id).metadata.get(FIELD) == self.marker:
+                self.die()
         self.stage(message)
