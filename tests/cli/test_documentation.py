@@ -1,6 +1,7 @@
 """What docs/cli.md says of the command line is so, and all of it."""
 
 import re
+import shlex
 from pathlib import Path
 
 import typer.main
@@ -8,7 +9,8 @@ import typer.main
 from darkroom_cli.main import app
 from darkroom_cli.problems import Exit
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs" / "cli.md").read_text()
 EVERYWHERE = {"--json", "--help"}
 
 
@@ -55,3 +57,22 @@ def test_every_command_speaks_json() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)} == set(Exit)
+
+
+def test_every_command_that_a_document_shows_is_one() -> None:
+    """With options that it has, and as many arguments as it takes."""
+    shown = [
+        line
+        for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+        for line in re.findall(r"\.venv/bin/darkroom ([^`\n]*)", document.read_text())
+    ]
+    assert shown
+    for line in shown:
+        words = shlex.split(line)
+        group = typer.main.get_command(app)
+        with group.make_context("darkroom", words) as context:
+            name, command, rest = group.resolve_command(  # type: ignore[attr-defined]
+                context, [*context._protected_args, *context.args]
+            )
+            assert name is not None, line
+            command.make_context(name, rest, parent=context, resilient_parsing=False)
