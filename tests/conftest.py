@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from local.api import api_process
 from local.aws import aws_process, client, prepare_folder, wait_until_answering
 from local.places import Places
 from local.stack import bring_up
+from tests.evidence import Evidence
 
 settings.register_profile("local", max_examples=25, deadline=None)
 settings.register_profile(
@@ -23,7 +25,18 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "local"))
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+NO_SHARED = "the folder ../shared with the test data is not here"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What is named as proof has to run: but for what cannot, where this is."""
+    pages = [ROOT / "docs" / name for name in ("reliability.md", "security.md")]
+    excused = [] if SHARED.is_dir() else [NO_SHARED]
+    if sys.platform != "linux":
+        excused.append("Linux counts memory in KB")
+    config.pluginmanager.register(Evidence(pages, excused=excused), "evidence")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,7 +51,7 @@ def one_logger() -> None:
 def shared() -> Path:
     """The test data that is not part of the project."""
     if not SHARED.is_dir():
-        pytest.skip("the folder ../shared with the test data is not here")
+        pytest.skip(NO_SHARED)
     return SHARED
 
 

@@ -1,5 +1,6 @@
 import itertools
 import re
+import uuid
 
 import pytest
 
@@ -133,6 +134,16 @@ def test_new_ids_are_ids_and_never_the_same() -> None:
     ids = {new_image_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(is_image_id(image_id) for image_id in ids)
+
+
+def test_an_id_is_random_in_all_of_its_122_bits() -> None:
+    """Nobody gets from an id, a time or a machine to the next one."""
+    ids = [uuid.UUID(new_image_id()) for _ in range(2_000)]
+    assert {image_id.version for image_id in ids} == {4}
+    counts = [sum(image_id.int >> bit & 1 for image_id in ids) for bit in range(128)]
+    # 6 bits say which kind of id it is. The others are 1 in half of them, give or take 6 sigma.
+    assert sum(count in {0, len(ids)} for count in counts) == 6
+    assert sum(abs(count - 1_000) < 135 for count in counts) == 122
 
 
 @pytest.mark.parametrize(
