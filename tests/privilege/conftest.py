@@ -1,10 +1,10 @@
-"""The stage that all paths are walked in, made once."""
+"""The stage that all paths are walked in."""
 
 import pytest
 
-from tests.privilege.trial import Stage
+from tests.privilege.trial import Stage, the_stage
 
 
 @pytest.fixture(scope="session")
 def stage() -> Stage:
-    return Stage()
+    return the_stage()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import httpx
@@ -186,6 +186,12 @@ class Stage:
                 self.admin("sns").create_topic(Name=name("TopicName"))
             case "AWS::SES::ConfigurationSet":
                 self.admin("sesv2").create_configuration_set(ConfigurationSetName=name("Name"))
+
+
+@cache
+def the_stage() -> Stage:
+    """The one that there can be in a process: what is in it is kept in the emulator's modules."""
+    return Stage()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,8 @@ def photo(*, width: int = 320, height: int = 240, kind: str = "JPEG") -> bytes:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What was logged, and what the roles asked for, is known when all others have run."""
-    last = ("test_logs.py", "test_least_privilege.py")
-    items.sort(key=lambda item: last.index(item.path.name) if item.path.name in last else -1)
+    """What the roles asked for is known when all others have run."""
+    items.sort(key=lambda item: item.path.name == "test_least_privilege.py")
 
 
 @dataclass(frozen=True)

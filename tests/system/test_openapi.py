@@ -22,7 +22,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from chalicelib.api.operations import OPERATIONS
 from tests.polling import eventually
 from tests.system.conftest import Service, photo
 
@@ -133,8 +132,14 @@ def test_every_kind_of_answer_has_the_fields_that_are_described_and_no_others(
         assert refused.json()["code"] in content["examples"]
 
 
-# All that there are: tests/unit/api/test_openapi.py holds them against the app's own.
-@pytest.mark.parametrize("route", [f"{method.upper()} {path}" for path, method in OPERATIONS])
+@pytest.mark.parametrize(
+    "route",
+    [
+        *("GET /images", "GET /images/{image_id}", "DELETE /images/{image_id}", "GET /health"),
+        *("POST /images/{image_id}/retry", "GET /status", "POST /track", "POST /images"),
+        *("GET /", "GET /docs", "GET /openapi.json", "GET /unsubscribe"),
+    ],
+)
 def test_whatever_is_sent_the_answer_is_one_that_the_served_document_describes(
     service: Service, document: dict[str, Any], route: str
 ) -> None:

@@ -1,0 +1,1 @@
+"""What somebody might try, tried: against a whole stage in this process."""
