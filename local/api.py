@@ -1,13 +1,13 @@
 """The API: ``chalice local``, against the local AWS."""
 
 import json
+import sys
 from pathlib import Path
 
 import msgspec
 
 from chalicelib.settings import resource_name
 from infrastructure.model_layer import LAYER_PACKAGE, checked
-from infrastructure.package import chalice_command
 from local.aws import ACCOUNT, REGION, client, local_environ
 from local.places import HOST, Places
 from local.processes import Process
@@ -36,7 +36,7 @@ def api_process(places: Places, *, model: Path | None = None) -> Process:
     return Process(
         name="The API",
         command=[
-            *(chalice_command(), "local", "--stage", STAGE),
+            *(sys.executable, "-m", "local.api_server", "local", "--stage", STAGE),
             *("--host", HOST, "--port", str(places.port), "--no-autoreload"),
         ],
         environ=environ,

@@ -63,7 +63,7 @@ def aws_process(places: Places) -> Process:
 def _module(places: Places) -> str:
     if places.imports_apis:
         return "local.aws_with_imports"
-    return "local.aws_with_iam" if places.enforces_iam else "ministack.app"
+    return "local.aws_with_iam" if places.enforces_iam else "local.emulator"
 
 
 def prepare_folder(places: Places) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
 
+from local.emulator import events_wait
+
 # On AWS the permission for a batch is that for a single message.
 _BATCHES = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
@@ -79,6 +81,7 @@ def record_decisions(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    events_wait()
     correct_actions()
     correct_resources()
     record_decisions(Path(os.environ["IAM_DECISIONS"]))
