@@ -112,7 +112,11 @@ class Service:
                 self._wait(attempt, None)
                 continue
             busy = answer.status_code in _BUSY or _code(answer) == "idempotency_in_progress"
-            if not busy:
+            # A quota may be used up for hours: to ask again in half a minute is of no use.
+            spent = (
+                _code(answer) == "quota_exceeded" and _asked_seconds(answer) > _LONGEST_WAIT_SECONDS
+            )
+            if spent or not busy:
                 if answer.is_success:
                     return answer
                 raise Refused(_sentence(answer), code=_code(answer))
@@ -122,8 +126,8 @@ class Service:
 
     def _wait(self, attempt: int, answer: httpx.Response | None) -> None:
         """As long as the service asks for, or else twice as long each time; never in step."""
-        asked = "" if answer is None else answer.headers.get("Retry-After", "")
-        seconds = float(asked) if asked.isascii() and asked.isdecimal() else 0.25 * 2**attempt
+        asked = 0.0 if answer is None else _asked_seconds(answer)
+        seconds = asked or 0.25 * 2**attempt
         jitter = random.uniform(0, 0.25)  # noqa: S311  # no secret
         self._sleep(min(seconds, _LONGEST_WAIT_SECONDS) + jitter)
 
@@ -140,6 +144,12 @@ class Service:
         return Unreachable(
             f"Nothing answers at {self.url} ({_words(error)}); is the service running (make run)?"
         )
+
+
+def _asked_seconds(answer: httpx.Response) -> float:
+    """How long the service asks to wait; 0 where it does not say."""
+    asked = answer.headers.get("Retry-After", "")
+    return float(asked) if asked.isascii() and asked.isdecimal() else 0.0
 
 
 def _check_upload(name: str, answer: httpx.Response) -> None:

@@ -20,6 +20,18 @@ def test_a_busy_service_is_asked_again_after_as_long_as_it_says(
     assert [7 <= seconds <= 7.25 for seconds in fake.slept] == [True]
 
 
+def test_a_quota_that_is_used_up_for_long_is_told_at_once_and_one_for_moments_waited_for(
+    fake: FakeService,
+) -> None:
+    used_up = {"error": "Yours are used up.", "code": "quota_exceeded"}
+    fake.replies = [saying(429, used_up, Retry_After="3000")]
+    with pytest.raises(Refused, match="Yours are used up") as caught:
+        fake.service.get("/images")
+    assert (caught.value.code, len(fake.asked), fake.slept) == ("quota_exceeded", 1, [])
+    fake.replies = [saying(429, used_up, Retry_After="9"), saying(200, {"a": 1})]
+    assert fake.service.get("/images") == {"a": 1}
+
+
 def test_a_service_that_stays_busy_is_given_up(fake: FakeService) -> None:
     fake.replies = [saying(503, {"error": "Busy."}, Retry_After="86400")]
     with pytest.raises(Unreachable) as caught:
