@@ -293,7 +293,8 @@ def main() -> int:
     ]
     text = (
         f"`make overload`: {arguments.uploads} uploads at once, two workers a queue as `make run` "
-        "has them; clients, reader and all of AWS on the one machine. Small photos."
+        "has them; clients, reader and all of AWS on the one machine. Small photos. What the local AWS "
+        "is told stays in its memory, with every stream and log; nobody else's grows with the uploads."
     )
     published(REPORT, "Overload", text, ("What", "Number"), rows)
     for line in wrong:
