@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from chalicelib.pipeline.optimise import Optimise
     from chalicelib.pipeline.pending_uploads import PendingUploads
     from chalicelib.pipeline.queue_levels import QueueLevels
+    from chalicelib.pipeline.reuse import Reuse
     from chalicelib.pipeline.stuck_images import StuckCopies, StuckImages
     from chalicelib.pipeline.stuck_parcels import StuckParcels
     from chalicelib.retry import Retry
@@ -217,6 +218,7 @@ class Container:
             limits=self._limits,
             models=self.models,
             table=renditions.installed(),
+            reuse=self._reuse,
         )
         # The settings refuse the marker outside of the local stage; so does this.
         if not (self.settings.is_local and self.settings.poison_marker):
@@ -266,6 +268,18 @@ class Container:
                 webp_method=settings.webp_method,
                 keep_rights=settings.keep_rights == "yes",
             ),
+            reuse=self._reuse,
+        )
+
+    @cached_property
+    def _reuse(self) -> "Reuse":
+        """What was made of the same bytes before."""
+        from chalicelib.pipeline.reuse import Reuse
+
+        return Reuse(
+            images=self.images,
+            renditions=self.renditions,
+            enabled=self.settings.reuse_results == "yes",
         )
 
     @cached_property

@@ -233,6 +233,9 @@ class Image:
         generation: The object version that was accepted; a write for another is refused.
         outputs: What is to be made.
         keep: What of the file is to be kept in the record.
+        reuse: Whether results of an earlier image of the same bytes may be taken.
+        content_sha256: Of the file, by which later images of the same bytes find this one; only
+            where something was worked out for it.
         original: What is known of the file that came in.
         source: Where it lies; unknown until it was uploaded.
         focal_point: What a cut keeps in view.
@@ -259,6 +262,8 @@ class Image:
     generation: str | None = None
     outputs: tuple[Output, ...] = tuple(Output)
     keep: tuple[Kept, ...] = ()
+    reuse: bool = True
+    content_sha256: str | None = None
     original: Original = Original()
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: Source | None = None

@@ -136,6 +136,12 @@ class Settings:
         default="no",
         choices=("yes", "no"),
     )
+    reuse_results: str = _setting(
+        "Whether an image takes over what was made of the same bytes before: yes or no. A request "
+        "may say no for its image.",
+        default="yes",
+        choices=("yes", "no"),
+    )
     keep_camera: str = _setting(
         "Whether records of objects that are put straight into the bucket keep make, model and "
         "exposure of the camera: yes or no. `POST /images` says so itself.",

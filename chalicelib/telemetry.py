@@ -24,6 +24,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "InferenceTime": ("Milliseconds", "Time of the model for one image."),
     "ImagesRejected": ("Count", "Images refused because of what they are."),
     "ProcessingErrors": ("Count", "Faults of a stage that will be tried again."),
+    "ResultsReused": ("Count", "Images that took over what was made of the same bytes before."),
     "ModelInputsRemade": ("Count", "Prepared images that were made anew for another model."),
     "ModelChoiceRejected": ("Count", "Reads of a models parameter that cannot be used."),
     "ShadowAgreement": ("Count", "Images of which active and shadow model say the same."),

@@ -204,6 +204,7 @@ class FakeImageTable(ImageTable):
         original: Original | None = None,
         info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
+        content_sha256: str | None = None,
     ) -> None:
         with self.trail.call("images.describe"):
             row = self._row_of(message)
@@ -216,6 +217,7 @@ class FakeImageTable(ImageTable):
                     info=info or row.info,
                     renditions=row.renditions if renditions is None else dict(renditions),
                     model_input_key=model_input_key,
+                    content_sha256=content_sha256 or row.content_sha256,
                     updated_at_ms=now_ms,
                 )
             )
@@ -233,6 +235,7 @@ class FakeImageTable(ImageTable):
         model_input_key: str | None = None,
         prediction: Prediction | None = None,
         results_key: str | None = None,
+        content_sha256: str | None = None,
     ) -> Image:
         with self.trail.call("images.finish"):
             row = self._row_of(message)
@@ -248,6 +251,7 @@ class FakeImageTable(ImageTable):
                 model_input_key=model_input_key or row.model_input_key,
                 prediction=prediction or row.prediction,
                 results_key=results_key or row.results_key,
+                content_sha256=content_sha256 or row.content_sha256,
             )
             if row.status in status.before():
                 return self._put(replace(found, status=status, last_error=None))
@@ -381,6 +385,15 @@ class FakeImageTable(ImageTable):
                 for image_id in wanted
                 if isinstance(row := self.rows.get(image_id), Image)
             }
+
+    def same_content(self, sha256: str, *, limit: int) -> list[Image]:
+        with self.trail.call("images.same_content"):
+            found = sorted(
+                (f"{row.created_at_ms:013d}#{row.image_id}", row)
+                for row in self.rows.values()
+                if isinstance(row, Image) and row.content_sha256 == sha256
+            )
+            return [row for _, row in reversed(found)][:limit]
 
     def check(self) -> None:
         with self.trail.call("images.check"):
@@ -593,6 +606,10 @@ class FakeObjectStore(ObjectStore):
         with self.trail.call(f"{self.label}.put"):
             stored = StoredObject(body=body, content_type=content_type)
             return self._append(key, stored)
+
+    def copy(self, key: str, target: str) -> None:
+        with self.trail.call(f"{self.label}.copy"):
+            self._append(target, self._stored(key, None))
 
     def delete(self, key: str, *, version_id: str | None = None) -> None:
         with self.trail.call(f"{self.label}.delete"):

@@ -63,6 +63,7 @@ class MemoryTable(ImageTable):
         original: Original | None = None,
         info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
+        content_sha256: str | None = None,
     ) -> None:
         """Nothing is kept."""
 
@@ -79,9 +80,10 @@ class MemoryTable(ImageTable):
         model_input_key: str | None = None,
         prediction: Prediction | None = None,
         results_key: str | None = None,
+        content_sha256: str | None = None,
     ) -> Image:
         """The row; only the keys are kept."""
-        del status, now_ms, timings_ms, original, info, renditions, prediction
+        del status, now_ms, timings_ms, original, info, renditions, prediction, content_sha256
         if model_input_key is not None:
             self.model_input_keys[message.image_id] = model_input_key
         if results_key is not None:

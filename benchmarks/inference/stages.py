@@ -15,6 +15,8 @@ from infrastructure.trigger_events import sqs_event
 _GENERATION = "1"
 _ENVIRON = {
     "STAGE": "benchmark",
+    # The photos come again and again.
+    "REUSE_RESULTS": "no",
     "UPLOADS_BUCKET": "uploads",
     "RENDITIONS_BUCKET": "renditions",
     "IMAGES_TABLE": "images",

@@ -74,6 +74,7 @@ FIELDS: Mapping[str, Any] = {
     "image_base64": str,
     "outputs": Outputs,
     "keep": list[Literal["camera"]],
+    "reuse": bool,
     # DynamoDB takes no empty name.
     "focal_point": FocalPointField,
     "metadata": dict[Annotated[str, Meta(min_length=1)], str],
@@ -85,6 +86,7 @@ RULES: Mapping[str, str] = {
     "image_base64": "must be a text in base64",
     "outputs": "must be a list of at least one of predictions, renditions, formats",
     "keep": "must be a list of what to keep of the file, of which there is camera",
+    "reuse": "must be true or false",
     "focal_point": "must be an object of x and y, each from 0 to 1",
     "metadata": "must be a flat object of texts with names",
 }
@@ -97,6 +99,7 @@ class NewImage:
     original: Original
     outputs: tuple[Output, ...] = tuple(Output)
     keep: tuple[Kept, ...] = ()
+    reuse: bool = True
     metadata: Mapping[str, str]
     focal_point: FocalPoint
     declared_type: str | None = None
@@ -234,6 +237,7 @@ class ImagesApi:
             updated_at_ms=now_ms(),
             outputs=new.outputs,
             keep=new.keep,
+            reuse=new.reuse,
             original=new.original,
             metadata=new.metadata,
             focal_point=new.focal_point,
@@ -311,6 +315,7 @@ class ImagesApi:
             original=Original(filename=filename, content_type=declared),
             outputs=_outputs(fields),
             keep=_kept(fields),
+            reuse=fields.get("reuse", True),
             metadata=fields.get("metadata", {}),
             focal_point=_focal_point(fields),
             declared_type=declared,
@@ -344,6 +349,7 @@ class ImagesApi:
             ),
             outputs=_outputs(fields),
             keep=_kept(fields),
+            reuse=fields.get("reuse", True),
             metadata=fields.get("metadata", {}),
             focal_point=_focal_point(fields),
             body=body,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 BY_STATUS_INDEX = "by_status"
 BY_CREATION_INDEX = "by_creation"
 BY_CONVERSION_INDEX = "by_conversion"
+BY_CONTENT_INDEX = "by_content"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,21 @@ class ImageIndex:
         if "LastEvaluatedKey" in answer:
             return found, f"{shard} {items[-1]['creation_order']!s}"
         return found, f"{shard + 1} " if shard + 1 < self.shards else None
+
+    def with_content(self, sha256: str, *, limit: int) -> list[str]:
+        """The ids of the newest images that were worked out of a file with this SHA-256.
+
+        Raises:
+            ServiceUnavailable: DynamoDB does not answer as it should.
+        """
+        with translated():
+            answer = self.table.query(
+                IndexName=BY_CONTENT_INDEX,
+                KeyConditionExpression=Key("content_sha256").eq(sha256),
+                ScanIndexForward=False,
+                Limit=limit,
+            )
+        return [str(item["image_id"]) for item in answer["Items"]]
 
     def keys_of(self, image: Image) -> dict[str, str]:
         """What a new row needs to stand in the indexes."""

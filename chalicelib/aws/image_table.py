@@ -169,6 +169,7 @@ class ImageTable:
         original: Original | None = None,
         info: ImageInfo | None = None,
         renditions: Mapping[str, StoredCopy] | None = None,
+        content_sha256: str | None = None,
     ) -> None:
         """Record what was made of an original, and found out about it.
 
@@ -178,10 +179,12 @@ class ImageTable:
             Superseded: The image ended, was deleted, or belongs to another attempt.
         """
         facts: dict[str, Any] = {**facts_of(original), "model_input_key": model_input_key}
-        if info is not None:
-            facts["info"] = info
-        if renditions is not None:
-            facts["renditions"] = dict(renditions)
+        optional = {
+            "info": info,
+            "renditions": None if renditions is None else dict(renditions),
+            "content_sha256": content_sha256,
+        }
+        facts |= {name: value for name, value in optional.items() if value is not None}
         self._writer.write_for(
             message,
             Attr("attempt").eq(message.attempt)
@@ -203,6 +206,7 @@ class ImageTable:
         model_input_key: str | None = None,
         prediction: Prediction | None = None,
         results_key: str | None = None,
+        content_sha256: str | None = None,
     ) -> Image:
         """Record that a step is done, and what it found.
 
@@ -221,6 +225,7 @@ class ImageTable:
             "model_input_key": model_input_key,
             "prediction": prediction,
             "results_key": results_key,
+            "content_sha256": content_sha256,
         }
         facts |= {name: value for name, value in optional.items() if value is not None}
         same_attempt = Attr("attempt").eq(message.attempt)
@@ -491,6 +496,20 @@ class ImageTable:
             for start in range(0, len(wanted), _BATCH_KEYS)
             for image in self._read(wanted[start : start + _BATCH_KEYS])
         }
+
+    def same_content(self, sha256: str, *, limit: int) -> list[Image]:
+        """Images that were worked out of a file with this SHA-256, the newest first.
+
+        An index lags behind its table: the last ones may be missing, and what is returned may
+        have become something else since it was found.
+        """
+        ids = self._index.with_content(sha256, limit=limit)
+        found = {image.image_id: image for image in self._read(ids)}
+        return [
+            found[image_id]
+            for image_id in ids
+            if image_id in found and found[image_id].content_sha256 == sha256
+        ]
 
     def check(self) -> None:
         """Raise `ServiceUnavailable` unless the table is there and may be read."""

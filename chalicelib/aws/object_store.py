@@ -92,6 +92,24 @@ class ObjectStore:
             )
         return answer.get("VersionId")
 
+    def copy(self, key: str, target: str) -> None:
+        """Copy an object within the bucket, with its type and what caches are told.
+
+        Raises:
+            ObjectMissing: There is no such object.
+        """
+        with translated():
+            try:
+                self.s3.copy_object(
+                    Bucket=self.bucket,
+                    Key=target,
+                    CopySource={"Bucket": self.bucket, "Key": key},
+                )
+            except ClientError as error:
+                if error_code(error) in _MISSING:
+                    raise ObjectMissing(key) from None
+                raise
+
     def delete(self, key: str, *, version_id: str | None = None) -> None:
         """Remove an object, or one version of it. One that is not there is no error."""
         with translated():

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
 
-import msgspec
-
 from chalicelib import messages, telemetry
 from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore
@@ -26,12 +24,12 @@ from chalicelib.images import (
     Status,
     derived_prefixes,
     model_input_key,
-    results_key,
 )
 from chalicelib.inference.classifier import Classifier
 from chalicelib.inference.package import ModelPackage
 from chalicelib.messages import ImageMessage
 from chalicelib.pipeline.models import Models
+from chalicelib.pipeline.results import store_results
 from chalicelib.pipeline.shadow import Shadow
 
 # A call to AWS takes 5 ms and more. What comes back sooner is done before a thread wakes up.
@@ -209,24 +207,8 @@ class Infer:
     def _publish(self, begun: Begun, prediction: Prediction) -> int:
         """Objects first, then the row: who reads "completed" can read the document."""
         message = begun.message
-        key = results_key(message.image_id, message.generation, begun.package.description.reference)
-        self.renditions.put(
-            key,
-            msgspec.json.encode(
-                {
-                    "image_id": message.image_id,
-                    "model": {
-                        "name": prediction.model_name,
-                        "version": prediction.model_version,
-                        "sha256": prediction.model_sha256,
-                    },
-                    "classes": prediction.classes,
-                    "probabilities": prediction.probabilities,
-                    "confidence": prediction.probabilities[0],
-                }
-            ),
-            content_type="application/json",
-        )
+        reference = begun.package.description.reference
+        key = store_results(self.renditions, message, prediction, reference)
         took_ms = elapsed_ms(begun.started_ms)
         self.images.finish(
             message,

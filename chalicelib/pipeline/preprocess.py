@@ -25,6 +25,7 @@ from chalicelib.images import (
     Kept,
     Original,
     Output,
+    Prediction,
     Status,
     StoredCopy,
     derived_prefixes,
@@ -35,10 +36,13 @@ from chalicelib.imaging.decode import Decoder, Header
 from chalicelib.imaging.limits import Limits
 from chalicelib.imaging.render import model_input, to_ppm
 from chalicelib.imaging.renditions import Rendition
+from chalicelib.inference.package import ModelPackage
 from chalicelib.messages import ImageMessage
 from chalicelib.models import ModelInputShape
 from chalicelib.pipeline.models import Models
 from chalicelib.pipeline.rendering import decode_size, fetch_original, store_renditions
+from chalicelib.pipeline.results import store_results
+from chalicelib.pipeline.reuse import Reuse
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -49,13 +53,20 @@ class Made:
     """What the step found out about an image and made of it.
 
     Attributes:
-        model_inputs: The keys of what models are to see, that of the active one first.
+        model_inputs: The keys of what models are to see, that of the active one first; empty
+            where none is to be asked.
+        prediction: What the active model said of the same bytes before.
+        results_key: Where the document of that lies.
+        worked_out: Whether it was made here, and not taken over from an earlier image.
     """
 
     facts: Original
     info: ImageInfo
     renditions: Mapping[str, StoredCopy]
-    model_inputs: Sequence[str]
+    model_inputs: Sequence[str] = ()
+    prediction: Prediction | None = None
+    results_key: str | None = None
+    worked_out: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +81,7 @@ class Preprocess:
     limits: Limits
     models: Models
     table: tuple[Rendition, ...]
+    reuse: Reuse
     name: str = "preprocess"
 
     def __call__(self, message: ImageMessage) -> None:
@@ -116,6 +128,10 @@ class Preprocess:
             )
             wanted = self.table if image.wants(Output.RENDITIONS) else ()
             shapes = self._shapes(message) if image.wants(Output.PREDICTIONS) else ()
+            made = self._taken_over(message, image, facts, wanted)
+            if made is not None:
+                self._hand_on(message, image, made, started_ms=started_ms)
+                return
             # The same picture whatever is made of it: what is made of a file depends on the file.
             reduced = decoder.reduced(body, size=decode_size(header, self.table))
             picture = reduced.picture
@@ -130,6 +146,46 @@ class Preprocess:
         info = info_of(picture, reduced.alpha)
         made = Made(facts=facts, info=info, renditions=copies, model_inputs=keys)
         self._hand_on(message, image, made, started_ms=started_ms)
+
+    def _taken_over(
+        self, message: ImageMessage, image: Image, facts: Original, wanted: Sequence[Rendition]
+    ) -> Made | None:
+        """What was made of the same bytes before; None where it has to be worked out."""
+        package = self.models.active() if image.wants(Output.PREDICTIONS) else None
+        if package is not None and self._shadowed(message):
+            # What a shadow says is counted, so that it has to be asked.
+            return None
+
+        def usable(other: Image) -> bool:
+            same_cut = other.focal_point == image.focal_point
+            return (
+                other.info is not None
+                and (same_cut or not wanted)
+                and all(_has(other, line) for line in wanted)
+                and (package is None or _answered_by(other, package))
+            )
+
+        other = self.reuse.earlier(message, image, facts.sha256 or "", usable)
+        if other is None or other.info is None:
+            return None
+        keys = {line.name: line.key(message.image_id, message.generation) for line in wanted}
+        copies = self.reuse.copied(
+            {name: other.renditions[name] for name in keys}, lambda name, _: keys[name]
+        )
+        if copies is None:
+            return None
+        made = Made(facts=facts, info=other.info, renditions=copies, worked_out=False)
+        if package is None or other.prediction is None:
+            return made
+        reference = package.description.reference
+        key = store_results(self.renditions, message, other.prediction, reference)
+        return replace(made, prediction=other.prediction, results_key=key)
+
+    def _shadowed(self, message: ImageMessage) -> bool:
+        try:
+            return self.models.shadow(message.image_id) is not None
+        except DarkroomError:
+            return True
 
     def _remake(self, message: ImageMessage) -> None:
         """Make what another model wants to see, of an image that is past this step."""
@@ -206,6 +262,7 @@ class Preprocess:
             # First, because `infer` may end the image before this step is tried again.
             self.conversion_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         status, key = Status.COMPLETED, None
+        content = made.facts.sha256 if made.worked_out else None
         if made.model_inputs:
             status, key = Status.PREPROCESSED, made.model_inputs[0]
             # From the message on, the image may be completed without this try's last write.
@@ -216,6 +273,7 @@ class Preprocess:
                 original=made.facts,
                 info=made.info,
                 renditions=made.renditions,
+                content_sha256=content,
             )
             self.inference_queue.send(messages.encode(replace(message, queued_at_ms=now_ms())))
         took_ms = elapsed_ms(started_ms)
@@ -231,13 +289,40 @@ class Preprocess:
             info=made.info,
             renditions=made.renditions,
             model_input_key=key,
+            prediction=made.prediction,
+            results_key=made.results_key,
+            content_sha256=content,
         )
+        if not made.worked_out:
+            telemetry.count(self.name, ResultsReused=1)
         telemetry.count(
             self.name,
             ProcessedImages=1,
             ProcessingTime=took_ms,
             TotalBytesProcessed=made.facts.bytes or 0,
         )
+
+
+def _has(image: Image, line: Rendition) -> bool:
+    """Whether an image has a rendition, and by the recipe that is asked for."""
+    copy = image.renditions.get(line.name)
+    return copy is not None and copy.key == line.key(image.image_id, image.generation or "")
+
+
+def _answered_by(image: Image, package: ModelPackage) -> bool:
+    """Whether what is told of an image was said by this model, of what it wants to see.
+
+    Never of a model whose description does not name its file: it may be another one by now.
+    """
+    said, asked = image.prediction, package.description
+    if image.status is not Status.COMPLETED or said is None:
+        return False
+    saw = model_input_key(image.image_id, image.generation or "", asked.input_shape().fingerprint)
+    return (
+        asked.reference == f"{said.model_name}@{said.model_version}"
+        and asked.sha256 == said.model_sha256
+        and image.model_input_key == saw
+    )
 
 
 def _seen(

@@ -110,6 +110,7 @@ class Edges:
                     "status_shard",
                     "list_shard",
                     "conversion_shard",
+                    "content_sha256",
                     "creation_order",
                 )
             ],
@@ -126,6 +127,7 @@ class Edges:
                     ("by_creation", "list_shard"),
                     ("by_status", "status_shard"),
                     ("by_conversion", "conversion_shard"),
+                    ("by_content", "content_sha256"),
                 )
             ],
         )

@@ -27,6 +27,7 @@ from chalicelib.images import (
 from chalicelib.messages import ImageMessage
 from tests.contract.conftest import SHARDS, Edges
 from tests.fakes import FakeImageTable
+from tests.polling import eventually
 
 FAULT = Failure(code="service_unavailable", message="Busy.")
 TRUNCATED = Failure(code="image_truncated", message="The end of the file is missing.")
@@ -1022,3 +1023,57 @@ def test_ten_thousand_rows_are_read_to_the_end_by_the_index(edges: Edges) -> Non
     found = walked(table, Status.QUEUED)
     assert len(found) == 10_000
     assert set(found) == made
+
+
+class TestSameContent:
+    SHA256 = "5" * 64
+
+    def worked_out(self, table: ImageTable, sha256: str, *, created_at_ms: int) -> Image:
+        image = new_image(created_at_ms=created_at_ms)
+        table.create(image)
+        source = Source(key="k", version_id="v1")
+        table.accept(image.image_id, generation="v1", source=source, size_bytes=3, now_ms=5)
+        message = message_for(image)
+        table.start(message, Status.PREPROCESSING, now_ms=6)
+        table.describe(message, model_input_key="processed/x", content_sha256=sha256, now_ms=7)
+        return table.finish(
+            message, Status.COMPLETED, now_ms=8, timings_ms={}, content_sha256=sha256
+        )
+
+    def test_the_newest_of_the_same_bytes_are_found(self, table: ImageTable) -> None:
+        images = [
+            self.worked_out(table, self.SHA256, created_at_ms=1_795_000_000_000 + number)
+            for number in range(4)
+        ]
+        self.worked_out(table, "6" * 64, created_at_ms=1_795_000_000_009)
+        found = eventually(
+            lambda: table.same_content(self.SHA256, limit=3), seconds=10, what="they are indexed"
+        )
+        assert found == images[:0:-1]
+
+    def test_one_that_was_only_described_is_found_too(self, table: ImageTable) -> None:
+        image = at_status(table, Status.PREPROCESSING)
+        table.describe(
+            message_for(image), model_input_key="processed/x", content_sha256="7" * 64, now_ms=7
+        )
+        [found] = eventually(
+            lambda: table.same_content("7" * 64, limit=3), seconds=10, what="it is indexed"
+        )
+        assert found.image_id == image.image_id
+
+    def test_nothing_else_stands_in_the_index(self, table: ImageTable) -> None:
+        image = at_status(table, Status.PREPROCESSING)
+        table.finish(
+            message_for(image),
+            Status.COMPLETED,
+            now_ms=8,
+            timings_ms={},
+            original=Original(sha256="8" * 64),
+        )
+        assert table.same_content("8" * 64, limit=3) == []
+        assert table.same_content("9" * 64, limit=3) == []
+
+    def test_a_deleted_image_is_not_found(self, table: ImageTable) -> None:
+        image = self.worked_out(table, "a" * 64, created_at_ms=1_795_000_000_000)
+        table.begin_removal(image.image_id, now=9)
+        assert table.same_content("a" * 64, limit=3) == []

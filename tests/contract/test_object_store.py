@@ -89,6 +89,31 @@ def test_deleting_one_version_leaves_the_others(store: ObjectStore) -> None:
     assert store.get(KEY, version_id=first).body == b"one"
 
 
+@pytest.mark.parametrize("target", ["renditions/b/v/thumb.jpg", "a b+c/ümläut%2F.jpg"])
+def test_a_copy_is_an_object_of_its_own(plain_store: ObjectStore, target: str) -> None:
+    key = "renditions/ü b+c/v%2F/thumb.jpg"
+    plain_store.put(key, b"bytes", content_type="image/jpeg", cache_control="public")
+    plain_store.copy(key, target)
+    plain_store.delete(key)
+    stored = plain_store.get(target)
+    assert (stored.body, stored.content_type) == (b"bytes", "image/jpeg")
+
+
+def test_a_copy_of_what_is_not_there_is_missing(plain_store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissing):
+        plain_store.copy("renditions/a/v/thumb.jpg", "renditions/b/v/thumb.jpg")
+    with pytest.raises(ObjectMissing):
+        plain_store.get("renditions/b/v/thumb.jpg")
+
+
+def test_a_copy_tells_caches_what_its_original_told(edges: Edges) -> None:
+    store = ObjectStore(s3=edges.clients.s3, bucket=edges.bucket(versioned=False))
+    store.put("a", b"x", content_type="image/png", cache_control="public, immutable")
+    store.copy("a", "b")
+    head = store.s3.head_object(Bucket=store.bucket, Key="b")
+    assert (head["CacheControl"], head["ContentType"]) == ("public, immutable", "image/png")
+
+
 def test_deleting_what_is_not_there_is_no_error(store: ObjectStore) -> None:
     store.delete(KEY)
     assert store.delete_prefix("nothing/") == 0

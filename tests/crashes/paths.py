@@ -48,6 +48,7 @@ class Path:
         status: Where the predictions end; None where the image is deleted.
         conversion: Where the copies at full size end.
         code: Of the error, if it ends with one.
+        reusing: Whether the same bytes take over what was made of them before.
         lost: Whether the reason may be that the worker was lost: of a try that dies nobody
             says why, and the path has no better one.
     """
@@ -59,10 +60,11 @@ class Path:
     conversion: ConversionStatus = ConversionStatus.COMPLETED
     code: str | None = None
     lost: bool = False
+    reusing: bool = False
 
     def scene(self) -> Scene:
         """A fresh world at the beginning of the path, watched from then on."""
-        world = World()
+        world = World(reusing=self.reusing)
         watch(world)
         return Scene(world=world, image_id=self.setting(world))
 
@@ -351,6 +353,21 @@ def backfilled(world: World) -> str:
     return image_id
 
 
+def the_same_bytes_again(world: World) -> str:
+    """Another image of them went all the way."""
+    world.completed()
+    return uploaded()(world)
+
+
+def the_first_is_deleted(scene: Scene) -> None:
+    """Once the second one has taken over what was made of it."""
+    taken_in(scene)
+    world = scene.world
+    (first,) = (image_id for image_id in world.images.rows if image_id != scene.image_id)
+    until_answered(world, lambda: world.api.delete(first))
+    world.work()
+
+
 FAILED = ConversionStatus.FAILED
 PREPROCESSING_FAILED = Status.PREPROCESSING_FAILED
 PATHS: tuple[Path, ...] = (
@@ -448,4 +465,21 @@ PATHS: tuple[Path, ...] = (
         lost=True,
     ),
     Path(name="a back-fill", setting=backfilled, run=worked_on),
+    *(
+        Path(
+            name=f"the same bytes again{then}", setting=the_same_bytes_again, run=run, reusing=True
+        )
+        for then, run in (
+            ("", taken_in),
+            (", everything twice", everything_twice),
+            (", and the first is deleted", the_first_is_deleted),
+        )
+    ),
+    Path(
+        name="a deletion of what was taken over",
+        setting=the_same_bytes_again,
+        run=deleted,
+        status=None,
+        reusing=True,
+    ),
 )

@@ -78,7 +78,7 @@ def assert_as_undisturbed(path: Path, scene: Scene) -> None:
         assert facts(scene) == undisturbed(path)
         assert WINDOW & set(called) or announced_twice(scene.world) == 0
         assert announced_twice(scene.world) <= len(called)
-        (image,) = scene.world.images.rows.values()
+        _, image = subject(scene)
         assert_ended(path, image)
     except AssertionError as error:
         error.add_note(f"broken off at {called} of {scene.trail.calls}")
@@ -122,9 +122,18 @@ def check_itself_fails(scene: Scene) -> bool:
     return False
 
 
+def subject(scene: Scene) -> tuple[str, Image | Tombstone]:
+    """The image that the path is about, with its id: the only one, where it has no id before."""
+    rows = scene.world.images.rows
+    if scene.image_id:
+        return scene.image_id, rows[scene.image_id]
+    ((image_id, image),) = rows.items()
+    return image_id, image
+
+
 def facts(scene: Scene) -> Mapping[str, Any]:
     """All that can be seen of the one image but times, with its random names taken out."""
-    ((image_id, image),) = scene.world.images.rows.items()
+    image_id, image = subject(scene)
     if isinstance(image, Tombstone):
         return {"deleted": image}
     generation = image.generation or "none"

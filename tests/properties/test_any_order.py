@@ -33,9 +33,10 @@ PICKS = st.integers(0, 1000)
 class AnyOrder(RuleBasedStateMachine):
     """A world in which anything may happen next."""
 
-    @initialize()
-    def begin(self) -> None:
-        self.world = World()
+    @initialize(reusing=st.booleans())
+    def begin(self, *, reusing: bool) -> None:
+        # Many are of the same bytes.
+        self.world = World(reusing=reusing)
         watch(self.world)
         self.world.publish("other@2", side=12)
         self.ids: list[str] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from PIL import Image
@@ -20,9 +21,14 @@ SECONDS = 60
 
 
 def photo(*, width: int = 320, height: int = 240, kind: str = "JPEG") -> bytes:
-    """An image file with some structure in it."""
+    """An image file with some structure in it, never the same twice: nothing is made of a file
+    that was seen before.
+    """
+    picture = Image.radial_gradient("L").resize((width, height)).convert("RGB")
+    mark = Image.frombytes("L", (4, 4), uuid4().bytes).resize((16, 16), Image.Resampling.NEAREST)
+    picture.paste(mark)
     buffer = io.BytesIO()
-    Image.radial_gradient("L").resize((width, height)).convert("RGB").save(buffer, kind)
+    picture.save(buffer, kind)
     return buffer.getvalue()
 
 

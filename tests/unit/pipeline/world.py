@@ -49,6 +49,7 @@ from chalicelib.pipeline.optimise import Optimise
 from chalicelib.pipeline.pending_uploads import PendingUploads
 from chalicelib.pipeline.preprocess import Preprocess
 from chalicelib.pipeline.queue_levels import QueueLevels
+from chalicelib.pipeline.reuse import Reuse
 from chalicelib.pipeline.shadow import Shadow
 from chalicelib.pipeline.stuck_images import StuckCopies, StuckImages
 from chalicelib.retry import Retry
@@ -139,6 +140,7 @@ def model_json(reference: str, *, side: int = 8) -> bytes:
             "input": {"width": side, "height": side},
             "resize": {"rule": "shortest_edge", "shortest_edge": side + 1},
             "output": {"softmax": True},
+            "sha256": "0" * 64,
         }
     )
 
@@ -221,7 +223,9 @@ class Stored:
 class World:
     """All stages over fakes that share one trail."""
 
-    def __init__(self, *, versioned: bool = True, max_bytes: int = 1_000_000) -> None:
+    def __init__(
+        self, *, versioned: bool = True, max_bytes: int = 1_000_000, reusing: bool = False
+    ) -> None:
         self.trail = Trail()
         self.images = FakeImageTable(self.trail)
         self.uploads = FakeObjectStore(self.trail, versioned=versioned, label="uploads")
@@ -245,6 +249,8 @@ class World:
             uploads=self.uploads,
             preprocessing_queue=self.preprocessing_queue,
         )
+        # Off, but where a test is about it: many send the same photo.
+        reuse = Reuse(images=self.images, renditions=self.renditions, enabled=reusing)
         self.preprocess = Preprocess(
             images=self.images,
             uploads=self.uploads,
@@ -254,6 +260,7 @@ class World:
             limits=limits,
             models=self.models,
             table=RENDITIONS,
+            reuse=reuse,
         )
         self.infer = Infer(
             images=self.images,
@@ -274,6 +281,7 @@ class World:
             renditions=self.renditions,
             limits=limits,
             recipe=RECIPE,
+            reuse=reuse,
         )
         self.backfill = Backfill(
             images=self.images,
