@@ -10,7 +10,7 @@ from infrastructure.alarms import OWN_NAMESPACE, Function
 _WIDTH, _HEIGHT = 8, 6
 # What is shown of our own metrics: title, metrics, statistic. Each by the step that emits it.
 OWN_METRICS = (
-    ("Images finished", ("ProcessedImages",), "Sum"),
+    ("Images finished, and taken over", ("ProcessedImages", "ResultsReused"), "Sum"),
     ("Time an image took (p95)", ("ProcessingTime", "InferenceTime"), "p95"),
     ("Bytes", ("TotalBytesProcessed", "BytesSaved"), "Sum"),
     ("Uploads, and images refused", ("UploadAccepted", "ImagesRejected"), "Sum"),
