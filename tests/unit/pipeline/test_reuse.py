@@ -33,6 +33,12 @@ def world() -> World:
     return world
 
 
+def assert_at_rest(world: World) -> None:
+    """Everything is told, and nothing is under way."""
+    world.stream()
+    check(world, AT_REST)
+
+
 def another(world: World, body: bytes = PHOTO, **asked: Any) -> str:
     """An image of these bytes, as far as it goes."""
     outputs = asked.pop("outputs", tuple(Output))
@@ -70,7 +76,7 @@ def test_the_second_one_is_completed_without_the_model_and_without_encoding(worl
             assert replace(copy, key="") == replace(its[name], key="")
     document = json.loads(world.renditions.objects[second.results_key or ""])
     assert document["image_id"] == second.image_id
-    check(world, AT_REST)
+    assert_at_rest(world)
 
 
 def test_it_is_its_own_when_the_first_is_deleted(world: World) -> None:
@@ -82,7 +88,7 @@ def test_it_is_its_own_when_the_first_is_deleted(world: World) -> None:
     # Nobody is left to take over from, so it was worked out, and the next can take over from it.
     assert third.content_sha256 is not None
     assert world.row(world.completed()).content_sha256 is None
-    check(world, AT_REST)
+    assert_at_rest(world)
 
 
 def test_each_message_twice_changes_nothing(world: World) -> None:
@@ -93,7 +99,7 @@ def test_each_message_twice_changes_nothing(world: World) -> None:
         queue.replay()
     world.work()
     assert world.row(second) == row
-    check(world, AT_REST)
+    assert_at_rest(world)
 
 
 def another_model(world: World) -> None:
@@ -226,7 +232,7 @@ def test_another_model_can_be_asked_of_what_was_taken_over(world: World) -> None
     assert row.status is Status.COMPLETED
     assert row.prediction is not None
     assert row.prediction.model_name == "other"
-    check(world, AT_REST)
+    assert_at_rest(world)
 
 
 def test_other_bytes_take_over_nothing(world: World) -> None:
@@ -260,7 +266,7 @@ def test_copies_by_another_recipe_are_made(world: World, change: Callable[[World
     image_id = world.completed()
     # The rendition alone.
     assert world.trail.calls.count("renditions.copy") == copied + 1
-    check(world, AT_REST)
+    assert_at_rest(world)
     assert world.row(image_id).conversion_status is not ConversionStatus.FAILED
 
 
@@ -272,7 +278,7 @@ def test_copies_that_are_not_there_yet_are_made(world: World) -> None:
     for image_id in (first, second):
         row = world.row(image_id)
         assert (row.status, row.conversion_status) == (Status.COMPLETED, ConversionStatus.COMPLETED)
-    check(world, AT_REST)
+    assert_at_rest(world)
 
 
 @pytest.mark.parametrize("call", ["images.same_content", "renditions.copy", "renditions.put",
@@ -290,7 +296,7 @@ def test_a_first_one_that_is_deleted_in_between_does_no_harm(world: World, call:
     row = world.row(second)
     assert (row.status, row.conversion_status) == (Status.COMPLETED, ConversionStatus.COMPLETED)
     assert world.images.rows[first] == Tombstone(source=None, removing=False)
-    check(world, AT_REST)
+    assert_at_rest(world)
 
 
 @pytest.mark.parametrize("call", ["images.same_content", "renditions.copy", "renditions.put",
@@ -307,7 +313,7 @@ def test_one_that_is_deleted_itself_while_it_takes_over_leaves_nothing(
 
     world.trail.at_next(call, "after", delete)
     world.work()
-    check(world, AT_REST)
+    assert_at_rest(world)
     assert [key for key in world.renditions.versions if second in key] == []
 
 
