@@ -4,7 +4,6 @@ No serial number, name, date or place is looked at. What a block says is anybody
 and values are checked, and what is wrong is left out.
 """
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -64,6 +63,6 @@ def _number(block: Mapping[int, Any], tag: int, lowest: float, highest: float) -
             return None
         # A rational that is divided by 0 is no number, and no number lies between any two.
         number = float(value)
-        if math.isfinite(number) and lowest <= number <= highest:
+        if lowest <= number <= highest:
             return float(f"{number:.{_DIGITS}g}")
     return None
