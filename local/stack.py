@@ -105,6 +105,7 @@ def with_numbers(template: dict[str, Any], values: Mapping[str, int]) -> dict[st
 
     CloudFormation makes numbers of them where a number is due. MiniStack
     leaves them texts, and its poller then compares texts with numbers.
+    In a function's environment they are texts on either.
     """
     numbers = {
         name: int(values.get(name, parameter["Default"]))
@@ -112,13 +113,16 @@ def with_numbers(template: dict[str, Any], values: Mapping[str, int]) -> dict[st
         if parameter["Type"] == "Number"
     }
 
-    def filled(node: Any) -> Any:
+    def filled(node: Any, *, as_text: bool = False) -> Any:
         if isinstance(node, dict):
             if set(node) == {"Ref"} and node["Ref"] in numbers:
-                return numbers[node["Ref"]]
-            return {key: filled(value) for key, value in node.items()}
+                return str(numbers[node["Ref"]]) if as_text else numbers[node["Ref"]]
+            return {
+                key: filled(value, as_text=as_text or key == "Variables")
+                for key, value in node.items()
+            }
         if isinstance(node, list):
-            return [filled(value) for value in node]
+            return [filled(value, as_text=as_text) for value in node]
         return node
 
     parameters = {k: v for k, v in template["Parameters"].items() if k not in numbers}

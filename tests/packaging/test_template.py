@@ -13,6 +13,7 @@ import pytest
 
 from chalicelib.flags import Config, Flags
 from infrastructure.package import PackagingFailed, make_package
+from local.stack import with_numbers
 
 FUNCTIONS = {
     "APIHandler": (512, 30),
@@ -344,3 +345,19 @@ def test_the_files_of_the_pages_are_packed(package: Path) -> None:
     shown = [*(folder / "console").glob("*.*"), *(folder / "templates").glob("*.html")]
     assert len(shown) > 10
     assert {path.relative_to(folder.parent).as_posix() for path in shown} <= names
+
+
+def test_numbers_are_numbers_on_the_local_aws_but_for_those_in_an_environment(
+    template: dict[str, Any],
+) -> None:
+    """A worker whose environment has a number in it does not start."""
+    made = with_numbers(template, {"CallerQuota": 7, "MailReceives": 3})
+    for function in of_type(made["Resources"], "AWS::Serverless::Function").values():
+        variables = function.get("Environment", {}).get("Variables", {})
+        assert [n for n, value in variables.items() if isinstance(value, int)] == []
+    assert (
+        made["Resources"]["APIHandler"]["Properties"]["Environment"]["Variables"]["QUOTA_REQUESTS"]
+        == "7"
+    )
+    redrive = made["Resources"]["NotificationQueue"]["Properties"]["RedrivePolicy"]
+    assert redrive["maxReceiveCount"] == 3
