@@ -5,7 +5,7 @@ what does not pass by itself, or what a user notices.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,16 +66,21 @@ def functions_of(config: Mapping[str, Any], stage: str) -> list[Function]:
     return [Function(name=name, timeout=entry["lambda_timeout"]) for name, entry in listed.items()]
 
 
-def alarms(functions: Iterable[Function], queues: Mapping[str, Any]) -> dict[str, Any]:
+def alarms(
+    functions: Iterable[Function], queues: Mapping[str, Any], streamed: Container[str]
+) -> dict[str, Any]:
     """All alarms, by their logical names.
 
     Args:
         functions: Those of the stage.
         queues: The properties of the stack's queues, by their logical names.
+        streamed: The logical names of the functions that read a stream.
     """
     found = _of_dead_letters() | _of_the_api() | _of_the_check()
     for function in functions:
         found |= _of_function(function)
+        if function.logical_name in streamed:
+            found |= _of_stream(function)
     for name, queue in queues.items():
         found |= _of_queue(name, queue)
     return found
@@ -106,6 +111,19 @@ def _of_function(function: Function) -> dict[str, Any]:
             statistic="Maximum",
             threshold=int(function.timeout * 1000 * _DURATION_SHARE),
         ),
+    }
+
+
+def _of_stream(function: Function) -> dict[str, Any]:
+    """A stream forgets its records after a day, and is held up by one batch that always fails."""
+    return {
+        f"{function.logical_name}AgeAlarm": _alarm(
+            f"{function.suffix[1:]}-age",
+            f"A record waits for {function.name} for {_OLDEST_MESSAGE_SECONDS // 60} minutes",
+            ("AWS/Lambda", "IteratorAge", {"FunctionName": function.full_name}),
+            statistic="Maximum",
+            threshold=_OLDEST_MESSAGE_SECONDS * 1000,
+        )
     }
 
 

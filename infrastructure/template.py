@@ -46,7 +46,7 @@ def resources_of(stage: str) -> dict[str, Any]:
     template["Parameters"]["Stage"]["Default"] = stage
     template["Parameters"]["LogRetentionDays"]["Default"] = settings["log_retention_in_days"]
     queues = _properties(resources, "AWS::SQS::Queue")
-    resources |= alarms(functions, queues)
+    resources |= alarms(functions, queues, _streamed(resources))
     resources["Dashboard"] = dashboard(
         functions, queues, _properties(resources, "AWS::DynamoDB::Table")
     )
@@ -119,6 +119,16 @@ def _merge(target: dict[str, Any], changes: dict[str, Any]) -> None:
             _merge(target[key], value)
         else:
             target[key] = value
+
+
+def _streamed(resources: dict[str, Any]) -> set[str]:
+    """The functions that a stream feeds."""
+    return {
+        name
+        for name, resource in resources.items()
+        for event in resource.get("Properties", {}).get("Events", {}).values()
+        if "Stream" in event["Properties"]
+    }
 
 
 def _properties(resources: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -66,6 +66,29 @@ def test_every_queue_is_watched_the_one_for_dead_letters_too(resources: dict[str
     assert watched(resources, "ApproximateAgeOfOldestMessage", "QueueName") == names
 
 
+def test_every_stream_is_watched_long_before_it_forgets(resources: dict[str, Any]) -> None:
+    """A stream has no queue whose age could be looked at, and no dead letters of its own."""
+    fed = {
+        name
+        for name, function in of_type(resources, "AWS::Serverless::Function").items()
+        for event in function.get("Events", {}).values()
+        if event["Type"] == "DynamoDB"
+    }
+    assert fed == {"Announce", "Notify"}
+    watched = {
+        name.removesuffix("AgeAlarm"): alarm
+        for name, alarm in alarms(resources).items()
+        if alarm["MetricName"] == "IteratorAge"
+    }
+    assert set(watched) == fed
+    for name, alarm in watched.items():
+        (dimension,) = alarm["Dimensions"]
+        assert dimension["Value"] == {"Fn::Sub": f"darkroom-${{Stage}}-{name.lower()}"}
+        # Milliseconds, unlike the age of a queue.
+        assert alarm["Threshold"] == 15 * 60 * 1000
+        assert alarm["Statistic"] == "Maximum"
+
+
 def test_the_first_dead_letter_of_every_step_goes_off(resources: dict[str, Any]) -> None:
     """Defect 23: the first message was silent. And bury empties their queues (ADR 1)."""
     assert watched(resources, "DeadLetters", "stage") == set(LETTER_STEPS) == steps_that_bury()
