@@ -79,8 +79,15 @@ class Clients:
 
     @cached_property
     def sns(self) -> "SNSClient":
-        """SNS."""
-        client: SNSClient = self._client("sns")
+        """SNS, twice a call: a stream's batch waits behind it, and comes again anyway."""
+        client: SNSClient = self._client(
+            "sns",
+            config=Config(
+                retries={"mode": "standard", "total_max_attempts": 2},
+                connect_timeout=3,
+                read_timeout=5,
+            ),
+        )
         return client
 
     @cached_property

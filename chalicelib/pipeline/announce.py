@@ -11,6 +11,7 @@ A claim alone is no mark: it runs out.
 
 As in `notify`, no record fails here for long, for it would hold up all images of its shard: what
 cannot be read is archived at once, and what cannot be published is archived once it is an hour old.
+Nor does a topic that hangs use up the function's time: who is killed midway archives nothing.
 """
 
 import uuid
@@ -34,6 +35,8 @@ STEP = "announce"
 # A fault of SNS or of our settings may pass, and nothing is lost while it is waited for. Later than
 # this the images behind it count for more.
 _PATIENCE_MS = 3_600_000
+# Of the 60 seconds that the function has: one call to a topic that hangs takes up to 17.
+_BUDGET_MS = 30_000
 _TOLD_BY = ("status", "conversion_status")
 
 
@@ -61,10 +64,13 @@ class Announce:
         Raises:
             BatchFailed: AWS did not answer; the batch has to come again, as a whole.
         """
+        if self.topic is None:
+            return
+        batch = _Batch(topic=self.topic, until_ms=self.now_ms() + _BUDGET_MS)
         failed = [
             str(record.get("eventID"))
             for record in event.get("Records", [])
-            if not self._done_with(record)
+            if not self._done_with(record, batch)
         ]
         if failed:
             raise BatchFailed(f"{STEP}: to be tried again: {', '.join(failed)}")
@@ -85,17 +91,19 @@ class Announce:
         except AnnouncementInProgress as busy:
             raise ServiceUnavailable(str(busy)) from None
 
-    def _done_with(self, record: Mapping[str, Any]) -> bool:
+    def _done_with(self, record: Mapping[str, Any], batch: "_Batch") -> bool:
         log = telemetry.logger()
-        topic = self.topic
-        if topic is None:
-            return True
         try:
             for event in events_in(record):
                 log.append_keys(image_id=event.image.image_id)
-                self._publish(event, topic)
+                self._in_time(batch)
+                self._publish(event, batch.topic)
+        except _NoTimeLeft as error:
+            # Where all goes well, only slowly, the next try comes further than this one.
+            return batch.faulty and not self._is_young(record) and self._archived(record, error)
         except (ServiceUnavailable, AnnouncementInProgress) as error:
-            if self.now_ms() - _written_at_ms(record) < _PATIENCE_MS:
+            batch.faulty = True
+            if self._is_young(record):
                 log.warning("announce: not published yet: %s", error)
                 telemetry.count(STEP, ProcessingErrors=1)
                 return False
@@ -108,6 +116,10 @@ class Announce:
             return True
         finally:
             log.remove_keys(["image_id"])
+
+    def _in_time(self, batch: "_Batch") -> None:
+        if self.now_ms() >= batch.until_ms:
+            raise _NoTimeLeft
 
     def _publish(self, event: ImageEvent, topic: EventTopic) -> None:
         event_id, owner = event.event_id, uuid.uuid4().hex
@@ -127,6 +139,9 @@ class Announce:
             "announce: %s, attempt %s", event.kind.value, event.image.attempt, event_id=event_id
         )
 
+    def _is_young(self, record: Mapping[str, Any]) -> bool:
+        return self.now_ms() - _written_at_ms(record) < _PATIENCE_MS
+
     def _archived(self, record: Mapping[str, Any], error: Exception) -> bool:
         try:
             keep(
@@ -141,6 +156,28 @@ class Announce:
             return False
         telemetry.count(STEP, DeadLetters=1)
         return True
+
+
+class _NoTimeLeft(ServiceUnavailable):
+    """The records before this one took too long."""
+
+    def __init__(self) -> None:
+        super().__init__("the records before this one took too long")
+
+
+@dataclass(kw_only=True)
+class _Batch:
+    """One call of the function.
+
+    Attributes:
+        topic: Where its events go.
+        until_ms: When no other event is begun.
+        faulty: Whether one of its records could not be published.
+    """
+
+    topic: EventTopic
+    until_ms: int
+    faulty: bool = False
 
 
 def events_in(record: Mapping[str, Any]) -> list[ImageEvent]:

@@ -11,6 +11,7 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from chalicelib.aws.clients import LOCAL_ACCESS_KEY, Clients, error_code, translated
+from chalicelib.aws.event_topic import EventTopic
 from chalicelib.aws.object_store import ObjectStore
 from chalicelib.aws.queues import Queue
 from chalicelib.errors import ImageNotFound, ServiceUnavailable
@@ -120,6 +121,16 @@ def test_a_call_that_is_throttled_is_tried_again_before_it_fails() -> None:
     queue.send("body")
     assert len(service.urls) == 2
     assert len(sent.urls) == 1
+
+
+def test_a_topic_that_fails_is_asked_twice_for_a_batch_of_a_stream_waits_behind_it() -> None:
+    clients = Clients(LOCAL)
+    busy = b"<ErrorResponse><Error><Code>InternalError</Code></Error></ErrorResponse>"
+    service = Service(*[(500, busy)] * 4)
+    service.answers_for(clients.sns, "Publish")
+    with pytest.raises(ServiceUnavailable, match="InternalError"):
+        EventTopic(sns=clients.sns, arn="arn:aws:sns:us-east-1:0:t").publish("{}", {"type": "t"})
+    assert len(service.urls) == 2
 
 
 def test_an_object_that_could_not_be_removed_is_not_counted_as_removed() -> None:

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.batch import BatchFailed
 from chalicelib.container import Container
 from chalicelib.errors import ServiceUnavailable
-from chalicelib.images import ConversionStatus, Status
+from chalicelib.images import ConversionStatus, Status, new_image_id
 from chalicelib.pipeline.announce import Announce
 from tests.crashes.enumeration import boundaries
 from tests.fakes import Crash, Phase, crash, unavailable
@@ -274,6 +274,63 @@ def test_a_record_that_cannot_be_published_for_an_hour_is_archived(world: World)
     (letter,) = archived(world)
     assert letter["reason"]["code"] == "service_unavailable"
     assert letter["body"] == COMPLETES
+
+
+def hangs(world: World) -> None:
+    """The topic does not answer, and takes its time for it."""
+
+    def publish(*_: Any) -> None:
+        world.stream_now += 16_000
+        world.trail.calls.append("topic.publish")
+        raise ServiceUnavailable("timed out")
+
+    world.topic.publish = publish  # type: ignore[method-assign]
+
+
+def many(number: int) -> list[Any]:
+    return [
+        record_of(INFERENCING, replace(COMPLETED, image_id=new_image_id()), event_id=str(one))
+        for one in range(number)
+    ]
+
+
+def test_a_topic_that_hangs_leaves_time_to_archive_what_is_old(world: World) -> None:
+    """A function that is killed in the middle archives nothing, and the shard stands still."""
+    hangs(world)
+    world.stream_now += HOUR_MS
+    began = world.stream_now
+    world.announce({"Records": many(100)})
+    assert len(archived(world)) == 100
+    assert world.stream_now - began < 50_000, "the function has 60 seconds"
+    assert world.trail.calls.count("topic.publish") == 2
+
+
+def test_a_topic_that_hangs_keeps_what_is_young_in_the_stream(world: World) -> None:
+    hangs(world)
+    old = record_of(INFERENCING, FAILED, event_id="old", at_ms=world.stream_now - HOUR_MS)
+    with pytest.raises(BatchFailed):
+        world.announce({"Records": [*many(5), old]})
+    assert [letter["body"]["eventID"] for letter in archived(world)] == ["old"]
+
+
+def test_a_batch_that_is_only_slow_is_finished_by_the_next_tries(world: World) -> None:
+    """However old its records are: nothing is wrong with any of them."""
+    take = world.topic.publish
+
+    def publish(body: str, attributes: Any) -> None:
+        world.stream_now += 10_000
+        take(body, attributes)
+
+    world.topic.publish = publish  # type: ignore[method-assign]
+    records = many(7)
+    world.stream_now += 2 * HOUR_MS
+    for published in (3, 6):
+        with pytest.raises(BatchFailed):
+            world.announce({"Records": records})
+        assert len(world.events) == published
+    world.announce({"Records": records})
+    assert len({event["id"] for event in world.events}) == len(world.events) == 7
+    assert archived(world) == []
 
 
 def test_where_nothing_can_be_archived_either_the_batch_comes_again(world: World) -> None:
