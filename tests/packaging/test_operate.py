@@ -19,6 +19,8 @@ ENTRIES: Mapping[str, str] = {
 PLACEHOLDERS = {
     "STEP": "|".join(LETTER_STEPS),
     "FUNCTION": r"\w+",
+    # Of a stream.
+    "READER": "announce|notify",
     "QUEUE": r"[a-z-]+",
 }
 
@@ -54,6 +56,8 @@ def test_every_alarm_has_an_entry_and_every_entry_an_alarm(resources: dict[str, 
         ("api-errors", "FUNCTION-errors"),
         ("inference-dead-letters-age", "QUEUE-dead-letters-age"),
         ("inference-age", "QUEUE-age"),
+        ("notification-age", "QUEUE-age"),
+        ("announce-age", "READER-age"),
         ("mail-dead-letters", "STEP-dead-letters"),
         ("something-new", None),
     ],
