@@ -1,7 +1,9 @@
-"""MiniStack with what ``chalice deploy`` asks of API Gateway: ``python -m local.aws_with_imports``.
+"""MiniStack with what ``chalice deploy`` and the stack beside it ask for: ``python -m
+local.aws_with_imports``.
 
 MiniStack 1.5.33 makes APIs from a definition for CloudFormation alone. Chalice imports its own
-definition, and puts the next one in its place at every further deployment.
+definition, and puts the next one in its place at every further deployment. And where a new stack
+takes back what an old one left, it finds the bucket's name taken by that very bucket.
 """
 
 import json
@@ -9,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ministack.services import apigateway_v1 as gateway
+from ministack.services.cloudformation import stacks
 
 _original = gateway.handle_request
 # Of an integration: what MiniStack's own import leaves out.
@@ -112,6 +115,21 @@ def _without_empty_size(body: bytes) -> bytes:
     return json.dumps(asked).encode()
 
 
+def keep_names_of_kept_buckets() -> None:
+    """Let a stack take a bucket back that is kept when a stack is deleted."""
+    original = stacks._validation_errors  # noqa: SLF001
+
+    def validation_errors(resources: Mapping[str, Any], *others: Any) -> Any:
+        return [
+            error
+            for error in original(resources, *others)
+            if error[2] != "NAME_CONFLICT_VALIDATION"
+            or resources[error[0]].get("DeletionPolicy") != "Retain"
+        ]
+
+    stacks._validation_errors = validation_errors  # noqa: SLF001
+
+
 def _first(query_params: Mapping[str, Any], name: str) -> str | None:
     found = query_params.get(name)
     if isinstance(found, list):
@@ -121,6 +139,7 @@ def _first(query_params: Mapping[str, Any], name: str) -> str | None:
 
 if __name__ == "__main__":
     gateway.handle_request = handle_request
+    keep_names_of_kept_buckets()
     from ministack.app import main
 
     main()

@@ -501,6 +501,25 @@ def test_destroying_leaves_what_holds_data_and_says_so(account: Account) -> None
         account.run(DESTROY)
 
 
+def test_a_stage_made_anew_finds_its_data(account: Account) -> None:
+    assert "darkroom-dev-resources: created" in account.run(RESOURCES)
+    account.run(DEPLOY)
+    (image,) = account.get("/images").json()["items"]
+    assert image["status"] == "completed"
+    assert image["original"]["filename"] == "by-hand.jpg"
+
+
+def test_a_deployment_that_broke_off_is_destroyed_by_its_names(account: Account) -> None:
+    # Chalice writes its record at the end.
+    (account.checkout / ".chalice" / "deployed" / "dev.json").unlink()
+    said = account.run(DESTROY)
+    assert "Left by a deployment that did not come to its end: the function darkroom-dev" in said
+    left = left_behind(account, "dev")
+    left.pop("parameters", None)
+    assert [name for name in left.pop("roles") if "ApiGatewayLogsRole" not in name] == []
+    assert left == kept("dev")
+
+
 # --- CloudFormation -------------------------------------------------------------------------
 
 
