@@ -191,6 +191,8 @@ class FakeImageTable(ImageTable):
                 row = _retried(row, status_then, now_ms, message.model)
             if row.attempt != message.attempt or row.status not in startable:
                 raise Superseded("over, or of another attempt")
+            if row.model != message.model and not message.remade:
+                raise Superseded("another model is asked")
             return self._put(
                 replace(row, status=status, error=None, last_error=None, updated_at_ms=now_ms)
             )
@@ -314,7 +316,7 @@ class FakeImageTable(ImageTable):
             again = completed and row.status is Status.COMPLETED
             if row.attempt == image.attempt and (row.retryable or again):
                 return self._put(_retried(row, status, now_ms, model))
-            if row.attempt == image.attempt + 1:
+            if (row.attempt, row.model) == (image.attempt + 1, model):
                 return row
             raise NotRetryable(row.status)
 

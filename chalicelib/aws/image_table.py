@@ -139,14 +139,21 @@ class ImageTable:
         whose own write was lost in a crash: it is made up for here.
 
         Raises:
-            Superseded: The step is over, or is not for this message any more.
+            Superseded: The step is over, or is not for this message any more: the image was deleted
+                or belongs to another attempt, or another model is asked in this one.
         """
         startable = [*status.before(), status]
+        open_step: ConditionBase = Attr("attempt").eq(message.attempt) & Attr("status").is_in(
+            startable
+        )
+        if not message.remade:
+            # One that was sent back names the model that was active then.
+            open_step &= asked_of(message.model)
 
         def begin() -> Image:
             return self._writer.write_for(
                 message,
-                Attr("attempt").eq(message.attempt) & Attr("status").is_in(startable),
+                open_step,
                 now_ms=now_ms,
                 status=status,
                 set_values={},
@@ -329,7 +336,8 @@ class ImageTable:
             model: Which model is asked, None for the active one.
 
         Raises:
-            NotRetryable: Nothing failed, or someone else retried it first.
+            NotRetryable: Nothing failed, or someone else retried it first, perhaps a request for
+                another model that broke off before its own write.
             ImageNotFound: It was deleted.
         """
         changes: dict[str, Any] = {"attempt": image.attempt + 1}
@@ -361,7 +369,7 @@ class ImageTable:
             if refused.item is None or "status" not in refused.item:
                 raise ImageNotFound(image.image_id) from None
             known = image_of(refused.item)
-            if known.attempt == image.attempt + 1:
+            if (known.attempt, known.model) == (image.attempt + 1, model):
                 # The worker was quicker than this write, or this write's answer was lost.
                 return known
             raise NotRetryable(known.status) from None
@@ -568,3 +576,13 @@ def counted(name: str, times: int) -> ConditionBase:
     """That a counter stands at this; one that was never written stands at 0."""
     same: ConditionBase = Attr(name).eq(times)
     return same if times else Attr(name).not_exists() | same
+
+
+def asked_of(model: str | None) -> ConditionBase:
+    """That the attempt asks this model, None for the active one.
+
+    A retry that broke off before its row was written leaves a message of the same attempt as the
+    retry that comes next; only the model tells them apart.
+    """
+    asked: ConditionBase = Attr("model").eq(model) if model else Attr("model").not_exists()
+    return asked

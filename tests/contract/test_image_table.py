@@ -325,6 +325,22 @@ class TestStart:
             assert not caught.value.gone
         assert table.get(image.image_id) == image
 
+    @pytest.mark.parametrize(
+        ("asked", "left_over"), [(None, "cats@1"), ("cats@1", None), ("cats@1", "dogs@1")]
+    )
+    def test_a_message_of_a_broken_off_retry_with_another_model_is_none_of_this_attempt(
+        self, table: ImageTable, asked: str | None, left_over: str | None
+    ) -> None:
+        image = at_status(table, Status.COMPLETED)
+        table.retry(image, Status.PREPROCESSED, now_ms=20, completed=True, model=asked)
+        message = message_for(image, attempt=2)
+        with pytest.raises(Superseded) as caught:
+            table.start(replace(message, model=left_over), Status.INFERENCING, now_ms=21)
+        assert not caught.value.gone
+        table.start(replace(message, model=asked), Status.INFERENCING, now_ms=22)
+        with pytest.raises(NotRetryable):
+            table.retry(image, Status.PREPROCESSED, now_ms=23, completed=True, model=left_over)
+
 
 class TestDescribe:
     @pytest.mark.parametrize("status", RUNNING)
@@ -851,7 +867,7 @@ class TestInDynamoDb:
             # Between the refusal of the worker's write and its look at the row.
             if not written:
                 written.append(image)
-                real.retry(image, Status.PREPROCESSED, now_ms=20, completed=True)
+                real.retry(image, Status.PREPROCESSED, now_ms=20, completed=True, model="m@1")
 
         events.register("before-call.dynamodb.GetItem", overtake)
         try:
