@@ -72,15 +72,28 @@ class Workers:
         self._aws_pid = aws_pid
         self._logical = {deployed: logical for logical, deployed in functions.items()}
 
+    def of(self, function: str) -> list[int]:
+        """The processes of a function, by its logical name."""
+        return [
+            process.pid
+            for process in psutil.Process(self._aws_pid).children(recursive=True)
+            if self._function_of(process) == function
+        ]
+
     def behind(self, port: int) -> tuple[str, int] | None:
         """The function and process that has this port open; None where it is no worker."""
         for process in psutil.Process(self._aws_pid).children(recursive=True):
             with suppress(psutil.Error):
                 ports = {c.laddr.port for c in process.net_connections(kind="tcp4")}
                 if port in ports:
-                    name = process.environ().get("AWS_LAMBDA_FUNCTION_NAME", "")
-                    return self._logical.get(name, name), process.pid
+                    return self._function_of(process), process.pid
         return None
+
+    def _function_of(self, process: psutil.Process) -> str:
+        with suppress(psutil.Error):
+            name = process.environ().get("AWS_LAMBDA_FUNCTION_NAME", "")
+            return self._logical.get(name, name)
+        return ""
 
 
 class FaultProxy:

@@ -125,7 +125,8 @@ def main() -> int:
         letters = len(stage.keys("dead-letters/"))
     if not quiet:
         wrong.append("messages are left over")
-    acts = Counter(str(act) for _, act in stage.proxy.done)
+    acts = Counter(act for _, act in stage.proxy.done)
+    wrong += [f"nothing was done: {act}" for act in (*SHARES, *MESSAGE_SHARES) if not acts[act]]
     reasons = Counter(row.error.code for row in images if row.error)
     copies = Counter(str(row.conversion_status) for row in images)
     completed = sum(row.status is Status.COMPLETED for row in images)

@@ -1,11 +1,14 @@
 """The stack for a test of chaos: a local AWS of its own, its workers behind a `FaultProxy`."""
 
 import json
+import os
+import re
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ from tests.system.conftest import RENDITIONS_BUCKET, UPLOADS_BUCKET, has_ended
 # Those that work on messages and events; the API has a process of its own.
 FUNCTIONS = (
     "Ingest", "Preprocess", "Infer", "Optimise", "Notify", "Mail",
-    "BuryIngest", "BuryPreprocessing", "BuryInference", "BuryConversion", "BuryNotification",
+    "Feedback", "BuryFeedback", "BuryIngest", "BuryPreprocessing", "BuryInference",
+    "BuryConversion", "BuryNotification",
 )  # fmt: skip
 IMAGES_TABLE = "darkroom-local-images"
 _QUEUES = ("preprocessing", "inference", "conversion", "notification")
@@ -34,10 +38,13 @@ class Service:
 
     places: Places
     api: httpx.Client
+    _clients: dict[str, Any] = field(default_factory=dict)
 
     def aws(self, service: str) -> Any:
         """A boto3 client of the local AWS, past the proxy."""
-        return client(self.places, service)
+        if service not in self._clients:
+            self._clients[service] = client(self.places, service)
+        return self._clients[service]
 
     def send(self, body: bytes) -> str:
         """Upload through a link; the image's id."""
@@ -94,7 +101,20 @@ class Stage(Service):
     """The same with its workers behind a proxy. ``functions``: deployed by logical name."""
 
     proxy: FaultProxy
+    workers: Workers
     functions: Mapping[str, str]
+
+    def renew(self, function: str) -> None:
+        """Kill all workers of a function, busy or not: the next call is a fresh one's."""
+        for pid in self.workers.of(function):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def forget_secret(self) -> None:
+        """Remove what signs links, as in a new stack."""
+        ssm = self.aws("ssm")
+        with suppress(ssm.exceptions.ParameterNotFound):
+            ssm.delete_parameter(Name="/darkroom/local/signing-secret")
 
     def tell_again(self, image_id: str) -> None:
         """S3's event about an upload, as S3 sends it a second time now and then."""
@@ -167,17 +187,27 @@ def chaos_stage(
         api.start()
         wait_until_answering(f"{places.api_url}/health", api, accept=lambda status: status == 200)
         http = running.enter_context(httpx.Client(base_url=places.api_url, timeout=60))
-        yield Stage(places=places, api=http, proxy=proxy, functions=functions)
+        yield Stage(places=places, api=http, proxy=proxy, workers=found, functions=functions)
 
 
 def _functions(places: Places) -> dict[str, str]:
-    """The deployed names by the logical ones."""
-    deployed = [
+    """The deployed names by the logical ones.
+
+    Raises:
+        LookupError: One is not deployed, so that nothing could be done to its calls.
+    """
+    deployed = {
         str(function["FunctionName"])
         for page in client(places, "lambda").get_paginator("list_functions").paginate()
         for function in page["Functions"]
-    ]
-    return {logical: name for logical in FUNCTIONS for name in deployed if f"-{logical}-" in name}
+    }
+    names = {
+        logical: "darkroom-local-" + re.sub(r"(?<!^)(?=[A-Z])", "_", logical).lower()
+        for logical in FUNCTIONS
+    }
+    if missing := set(names.values()) - deployed:
+        raise LookupError(f"not deployed: {', '.join(sorted(missing))}")
+    return names
 
 
 def _send_through(places: Places, url: str, functions: Sequence[str] | Any) -> None:
