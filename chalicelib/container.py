@@ -599,10 +599,9 @@ class Container:
     @cached_property
     def letters(self) -> "DeadLetters":
         """What was given up, and its way back."""
-        import json
-
         from chalicelib.clock import now_ms
         from chalicelib.dead_letters import DeadLetters
+        from chalicelib.pipeline.ingest import event_of
         from chalicelib.pipeline.notify import queue_change
 
         def announced_again(record: Any) -> None:
@@ -619,7 +618,7 @@ class Container:
                 "mail": self.notification_queue,
             },
             handlers={
-                "ingest": lambda body: self.ingest(json.loads(body)),
+                "ingest": lambda body: self.ingest(event_of(body)),
                 "feedback": lambda body: self.feedback({"Records": [{"body": body}]}),
                 "announce": announced_again,
                 # Not `notify`: it archives again what it cannot read, under the same key.

@@ -21,7 +21,8 @@ from chalicelib.images import ConversionStatus, Failure, Image
 from chalicelib.messages import LETTERS_PREFIX, ImageMessage, dead_letter_key
 from chalicelib.retry import Retry
 
-# The name that the archive has for what is read from each queue.
+# Where letters come from, by the names that people use: those of the queues, and of the streams.
+# Each with its step, which is its folder in the archive, its alarm and its metric.
 STEPS: Mapping[str, str] = {
     "ingest": "ingest",
     "preprocessing": "preprocess",
@@ -32,6 +33,7 @@ STEPS: Mapping[str, str] = {
     "image-stream": "announce",
     "parcel-stream": "notify",
 }
+_QUEUES = {step: queue for queue, step in STEPS.items()}
 # What a handler raises of an event that it cannot take in.
 _UNREADABLE = (
     ExceptionGroup,
@@ -77,6 +79,16 @@ class Letter:
     image_id: str | None = None
     tracking_id: str | None = None
     reason: Failure | None = None
+
+    @property
+    def queue(self) -> str:
+        """Where it comes from, one of `STEPS`' names; its step, if nobody knows that step."""
+        return _QUEUES.get(self.step, self.step)
+
+    @property
+    def about(self) -> str | None:
+        """The image or the parcel, if it says so."""
+        return self.image_id or self.tracking_id
 
 
 @dataclass(frozen=True, kw_only=True)

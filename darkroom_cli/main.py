@@ -17,6 +17,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from chalicelib.container import Container
+from chalicelib.dead_letters import STEPS, Outcome
 from chalicelib.errors import DarkroomError
 from chalicelib.images import Output, Status
 from chalicelib.models import ModelChoice
@@ -43,6 +44,7 @@ app = typer.Typer(
 model_app = typer.Typer(help="Models of a stage.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 
+LetterQueues = ", ".join(STEPS)
 AsJson = Annotated[bool, typer.Option("--json", help="A JSON document on the standard output.")]
 ImageId = Annotated[str, typer.Argument(help="The id of an image.")]
 ImageIds = Annotated[list[str], typer.Argument(help="The ids of images.")]
@@ -329,17 +331,17 @@ def delete(
 @sentences
 def dead_letters(
     context: typer.Context,
-    step: Annotated[str | None, typer.Argument(help="Of this step; all by default.")] = None,
+    queue: Annotated[str | None, typer.Argument(help=f"{LetterQueues}; all by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List what could not be done, the oldest first."""
-    found = letters.listed(context.obj.container(), step)
+    found = letters.listed(context.obj.container(), queue)
     if as_json:
         print_json({"items": found})
     elif not found:
         OUT.print("There are no dead letters.")
     else:
-        names = ("step", "message_id", "about", "reason")
+        names = ("message_id", "queue", "age", "about", "reason")
         print_rows(names, ([str(letter[name] or "-") for name in names] for letter in found))
 
 
@@ -347,7 +349,7 @@ def dead_letters(
 @sentences
 def redrive(
     context: typer.Context,
-    queue: Annotated[str, typer.Argument(help="Whose letters: ingest, preprocessing, …")],
+    queue: Annotated[str, typer.Argument(help=f"{LetterQueues}.")],
     ids: Annotated[str, typer.Argument(help="Message ids with commas between, or all.")],
     as_json: AsJson = False,
 ) -> None:
@@ -359,6 +361,8 @@ def redrive(
         OUT.print(
             ", ".join(f"{n} {outcome}" for outcome, n in counts.items()) or "Nothing to send."
         )
+    if {Outcome.UNREADABLE, Outcome.FAILED} & set(counts):
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from chalicelib.settings import resource_name
 from infrastructure.package import SHIPPED, PackagingFailed, make_package
 from local.aws import client
 from local.errors import StartFailed
@@ -70,6 +71,7 @@ def bring_up(places: Places, *, model: Path | None = None) -> str:
     else:
         cloudformation.update_stack(**arguments)
     _wait(cloudformation)
+    _connect_dead_letters(places)
     recorded.write_text(wanted)
     return "created" if existing is None else "updated"
 
@@ -79,6 +81,17 @@ def _verify_sender(places: Places) -> None:
     ses = client(places, "sesv2")
     with suppress(ses.exceptions.AlreadyExistsException):
         ses.create_email_identity(EmailIdentity=MAIL_DOMAIN)
+
+
+def _connect_dead_letters(places: Places) -> None:
+    """MiniStack leaves out the DeadLetterQueue of a function; of ours, `ingest` alone has one."""
+    sqs = client(places, "sqs")
+    url = sqs.get_queue_url(QueueName=resource_name(STAGE, "ingest-dead-letters"))["QueueUrl"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    client(places, "lambda").update_function_configuration(
+        FunctionName=resource_name(STAGE, "ingest"),
+        DeadLetterConfig={"TargetArn": found["Attributes"]["QueueArn"]},
+    )
 
 
 def project_fingerprint(model: Path | None = None) -> str:

@@ -1,13 +1,15 @@
 """Dead letters: list them, or send them back: ``make redrive QUEUE=name ID=…``.
 
-Without ``ID`` they are listed. What failed and would fail again is buried again, as a new letter:
-put right what was wrong first. It may be stopped and started again at any time.
+Without ``ID`` they are listed, without ``QUEUE`` those of all queues. What failed and would fail
+again is buried again, as a new letter: put right what was wrong first. It may be stopped and
+started again at any time.
 """
 
 import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 
 from rich.console import Console
 from rich.table import Table
@@ -26,15 +28,18 @@ class WrongChoice(Exception):
     """What was asked for does not exist; the text says what does."""
 
 
-def step_of(queue: str) -> str:
-    """The step that a queue's letters are archived under.
+def step_of(queue: str) -> str | None:
+    """The step that a queue's letters are archived under, None for all queues.
+
+    Args:
+        queue: One of `chalicelib.dead_letters.STEPS`, or nothing.
 
     Raises:
         WrongChoice: There is no such queue.
     """
-    if queue not in STEPS:
-        raise WrongChoice(f"QUEUE must be one of {', '.join(STEPS)}.")
-    return STEPS[queue]
+    if queue and queue not in STEPS:
+        raise WrongChoice(f"There is no queue {queue!r} of letters; it is {', '.join(STEPS)}.")
+    return STEPS[queue] if queue else None
 
 
 def chosen(letters: Iterable[Letter], ids: str) -> Iterator[Letter]:
@@ -60,7 +65,10 @@ def send_back(dead_letters: DeadLetters, letters: Iterable[Letter]) -> Iterator[
         ServiceUnavailable: AWS does not answer as it should; those before were sent.
     """
     for letter in letters:
-        yield dead_letters.send_back(letter)
+        # What a function writes for CloudWatch is no part of what a command says.
+        with redirect_stdout(sys.stderr):
+            outcome = dead_letters.send_back(letter)
+        yield outcome
 
 
 def age(milliseconds: int) -> str:
@@ -73,12 +81,14 @@ def age(milliseconds: int) -> str:
 
 def table_of(letters: Iterable[Letter], *, now: int) -> Table:
     """Letters, the oldest first."""
-    table = Table("message id", "age", "about", "reason", box=None)
+    table = Table("message id", "queue", "age", "about", "reason", box=None)
     for letter in sorted(letters, key=lambda letter: letter.buried_at_ms):
         table.add_row(
             letter.message_id,
-            age(now - letter.buried_at_ms),
-            letter.image_id or letter.tracking_id or "-",
+            letter.queue,
+            # One that nobody can read does not say when.
+            age(now - letter.buried_at_ms) if letter.buried_at_ms else "-",
+            letter.about or "-",
             letter.reason.code if letter.reason else "-",
         )
     return table
@@ -87,7 +97,8 @@ def table_of(letters: Iterable[Letter], *, now: int) -> Table:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("queue", help=", ".join(STEPS))
+    queues = f"{', '.join(STEPS)}; or nothing, for all of them"
+    parser.add_argument("queue", nargs="?", default="", help=queues)
     parser.add_argument("--id", default="", help="message ids with commas between, or all")
     parser.add_argument("--stage", default="local")
     parser.add_argument("--aws-port", default="")

@@ -150,6 +150,7 @@ class Announce:
                 letter_id=str(record.get("eventID", "without-id")),
                 body=record,
                 reason=fault_of(error),
+                image_id=_image_of(record),
             )
         except ServiceUnavailable as unavailable:
             telemetry.logger().warning("announce: not archived yet: %s", unavailable)
@@ -192,6 +193,14 @@ def events_in(record: Mapping[str, Any]) -> list[ImageEvent]:
         # Most writes: reading both rows takes longer than all that is looked at here.
         return []
     return image_events.events_of(image_in_stream(before), image_in_stream(after))
+
+
+def _image_of(record: Mapping[str, Any]) -> str | None:
+    """Which image a record is about, as far as it can be read."""
+    try:
+        return str(record["dynamodb"]["NewImage"]["image_id"]["S"])
+    except (LookupError, TypeError):
+        return None
 
 
 def _written_at_ms(record: Mapping[str, Any]) -> int:

@@ -18,10 +18,17 @@ from chalicelib.clock import now_ms
 from chalicelib.errors import ImageNotFound, MessageRejected, Superseded
 from chalicelib.images import ConversionStatus, Failure, Status
 from chalicelib.messages import ImageMessage, dead_letter_key
+from chalicelib.pipeline.feedback import unwanted
+from chalicelib.pipeline.ingest import STEP as INGEST
+from chalicelib.pipeline.ingest import event_of, image_of_event
 
 # What is said of an image whose worker died without a word: out of memory, or killed.
 WORKER_LOST = Failure(
     code="worker_lost", message="Processing stopped without a reason, every time it was tried."
+)
+# What is said of an event that could not be taken in.
+NOT_TAKEN_IN = Failure(
+    code="given_up", message="It could not be taken in, every time that it was tried."
 )
 
 
@@ -51,13 +58,18 @@ class Bury:
         for record in event.get("Records", []):
             fault: Failure | None = None
             message: ImageMessage | None = None
-            if failed_status is not None:
+            image_id: str | None = None
+            if failed_status is None:
+                image_id, fault = _of_event(record["body"], step)
+            else:
                 try:
                     message = messages.decode(record["body"])
                     fault = self._reason(message, failed_status)
                 except MessageRejected as rejected:
                     fault = Failure(code=rejected.code, message=rejected.public_message)
-            self._archive(record, step, message, fault)
+            if message is not None:
+                image_id = message.image_id
+            self._archive(record, step, image_id, fault)
             if message is not None and fault is not None and failed_status is not None:
                 # What was made anew for a model had been through its first step long before.
                 self._mark(
@@ -67,7 +79,7 @@ class Bury:
             telemetry.logger().error(
                 "bury: a message of %s was given up",
                 step,
-                image_id=message.image_id if message else None,
+                image_id=image_id,
                 reason=fault.code if fault else None,
             )
 
@@ -105,7 +117,7 @@ class Bury:
         self,
         record: Mapping[str, Any],
         step: str,
-        message: ImageMessage | None,
+        image_id: str | None,
         fault: Failure | None,
     ) -> None:
         document = {
@@ -114,7 +126,7 @@ class Bury:
             "body": record["body"],
             "sent_at_ms": record.get("attributes", {}).get("SentTimestamp"),
             "buried_at_ms": now_ms(),
-            "image_id": message.image_id if message else None,
+            "image_id": image_id,
             "reason": fault,
         }
         self.archive.put(
@@ -122,3 +134,15 @@ class Bury:
             msgspec.json.encode(document),
             content_type="application/json",
         )
+
+
+def _of_event(body: str, step: str) -> tuple[str | None, Failure]:
+    """Which image an event of somebody else is about, if any, and why it was given up."""
+    try:
+        if step == INGEST:
+            return image_of_event(event_of(body)), NOT_TAKEN_IN
+        list(unwanted(body))
+    except (MessageRejected, LookupError, TypeError, AttributeError):
+        rejected = MessageRejected("The event could not be read.")
+        return None, Failure(code=rejected.code, message=rejected.public_message)
+    return None, NOT_TAKEN_IN

@@ -7,6 +7,7 @@ The row comes before the message, unlike in the later steps: it decides which
 version of an upload counts, and S3 delivers the event again after a crash.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from chalicelib.aws.image_table import ImageTable
 from chalicelib.aws.object_store import ObjectStore
 from chalicelib.aws.queues import Queue
 from chalicelib.clock import now_ms
-from chalicelib.errors import ImageExists, ImageNotFound, Superseded
+from chalicelib.errors import ImageExists, ImageNotFound, MessageRejected, Superseded
 from chalicelib.images import (
     UPLOAD_PREFIX,
     ConversionStatus,
@@ -33,6 +34,8 @@ from chalicelib.messages import ImageMessage
 
 # An object's name is shown to people; nothing else depends on it.
 MAX_FILENAME_CHARACTERS = 255
+
+STEP = "ingest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Ingest:
     uploads: ObjectStore
     preprocessing_queue: Queue
     keep: tuple[Kept, ...] = ()
-    name: str = "ingest"
+    name: str = STEP
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take in every upload that an S3 event tells of.
@@ -186,6 +189,38 @@ def read_record(record: Mapping[str, Any]) -> Upload | None:
         etag=str(entry.get("eTag", "")).strip('"'),
         size_bytes=size_bytes,
     )
+
+
+def event_of(body: str) -> Mapping[str, Any]:
+    """The S3 event in a dead letter: as it came, or in the envelope of a failure destination.
+
+    Raises:
+        MessageRejected: It is neither.
+    """
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        event = None
+    if isinstance(event, dict):
+        event = event.get("requestPayload", event)
+    if not isinstance(event, dict) or not isinstance(event.get("Records"), list):
+        raise MessageRejected("The letter is no event of S3.")
+    return event
+
+
+def image_of_event(event: Mapping[str, Any]) -> str | None:
+    """The id that the first upload of an event has, or is going to have; None where there is none.
+
+    Raises:
+        KeyError, TypeError, AttributeError: A field is missing that S3 always sends.
+    """
+    for record in event["Records"]:
+        upload = read_record(record)
+        if upload is not None:
+            return image_id_of_key(upload.key) or image_id_of_object(
+                upload.bucket, upload.key, upload.generation
+            )
+    return None
 
 
 def filename_of(key: str) -> str | None:

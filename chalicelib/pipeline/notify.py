@@ -99,6 +99,7 @@ class Notify:
                 letter_id=str(record.get("eventID", "without-id")),
                 body=record,
                 reason=fault_of(error),
+                tracking_id=_parcel_of(record),
             )
         except ServiceUnavailable as unavailable:
             telemetry.logger().warning("notify: not archived yet: %s", unavailable)
@@ -150,6 +151,14 @@ def _message_about(parcel: Parcel, email: str, now: int) -> NotificationMessage:
         image_id=parcel.image_id,
         queued_at_ms=now,
     )
+
+
+def _parcel_of(record: Mapping[str, Any]) -> str | None:
+    """Which parcel a record is about, as far as it can be read."""
+    try:
+        return str(record["dynamodb"]["NewImage"]["tracking_id"]["S"])
+    except (LookupError, TypeError):
+        return None
 
 
 def _written_at_ms(record: Mapping[str, Any]) -> int:

@@ -9,12 +9,12 @@ import pytest
 
 from chalicelib import messages
 from chalicelib.container import Container
-from chalicelib.dead_letters import DeadLetters, Letter, Outcome
+from chalicelib.dead_letters import STEPS, DeadLetters, Letter, Outcome
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.images import ConversionStatus, Status
 from chalicelib.parcels import ParcelStatus
 from chalicelib.pipeline.archive import keep
-from operations.redrive import WrongChoice, age, chosen, step_of, table_of
+from operations.redrive import WrongChoice, age, chosen, send_back, step_of, table_of
 from tests.fakes import Crash, FakeQueue, Phase, crash, unavailable
 from tests.unit.mail_world import PARCEL, changes_of
 from tests.unit.pipeline.world import World, first_message
@@ -228,8 +228,71 @@ def test_an_upload_event_that_was_given_up_is_taken_in(world: World) -> None:
     assert send_all(world, "ingest") == []
 
 
+def test_a_command_says_nothing_but_what_became_of_the_letters(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json the standard output is one document; a function's metrics stood there too."""
+    event = world.upload(world.create()).event()
+    record = {"messageId": "1", "body": json.dumps(event), "attributes": {}}
+    world.bury({"Records": [record]}, step="ingest", failed_status=None)
+    dead_letters = letters_of(world)
+    capsys.readouterr()
+    assert list(send_back(dead_letters, dead_letters.all_of("ingest"))) == [Outcome.SENT]
+    said = capsys.readouterr()
+    assert (said.out, "UploadAccepted" in said.err) == ("", True)
+
+
+def test_an_upload_event_comes_in_an_envelope_too(world: World) -> None:
+    """A failure destination of Lambda puts the event into one, and so does the local AWS."""
+    image_id = world.create()
+    event = world.upload(image_id).event()
+    body = json.dumps({"requestContext": {}, "requestPayload": event, "responsePayload": {}})
+    record = {"messageId": "1", "body": body, "attributes": {}}
+    world.bury({"Records": [record]}, step="ingest", failed_status=None)
+    (found,) = letters_of(world).all_of("ingest")
+    assert (found.image_id, found.reason and found.reason.code) == (image_id, "given_up")
+    assert send_all(world, "ingest") == [Outcome.SENT]
+    world.work()
+    assert world.row(image_id).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", '{"requestPayload": 1}', '{"Records": 1}', "x"])
+def test_what_is_no_upload_event_is_kept_and_not_taken_for_sent(world: World, body: str) -> None:
+    record = {"messageId": "1", "body": body, "attributes": {}}
+    world.bury({"Records": [record]}, step="ingest", failed_status=None)
+    (found,) = letters_of(world).all_of("ingest")
+    assert found.reason is not None
+    assert found.reason.code == "message_unreadable"
+    assert send_all(world, "ingest") == [Outcome.UNREADABLE]
+    assert len(archived(world)) == 1
+
+
+def test_an_event_of_a_direct_upload_says_which_image_it_is_going_to_be(world: World) -> None:
+    event = world.store("uploads/my photo.jpg").event()
+    record = {"messageId": "1", "body": json.dumps(event), "attributes": {}}
+    world.bury({"Records": [record]}, step="ingest", failed_status=None)
+    (found,) = letters_of(world).all_of("ingest")
+    assert send_all(world, "ingest") == [Outcome.SENT]
+    assert list(world.images.rows) == [found.image_id]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (json.dumps({"eventType": "Delivery"}), "given_up"),
+        ("not of SES", "message_unreadable"),
+    ],
+)
+def test_feedback_that_was_given_up_says_why(world: World, body: str, code: str) -> None:
+    record = {"messageId": "1", "body": body, "attributes": {}}
+    world.bury({"Records": [record]}, step="feedback", failed_status=None)
+    (found,) = letters_of(world).all_of("feedback")
+    assert (found.image_id, found.reason and found.reason.code) == (None, code)
+
+
 def test_an_event_that_fails_again_is_kept(world: World) -> None:
-    record = {"messageId": "1", "body": "no JSON", "attributes": {}}
+    event = {"Records": [{"eventName": "ObjectCreated:Put", "s3": {}}]}
+    record = {"messageId": "1", "body": json.dumps(event), "attributes": {}}
     world.bury({"Records": [record]}, step="ingest", failed_status=None)
     assert send_all(world, "ingest") == [Outcome.FAILED]
     assert len(archived(world)) == 1
@@ -283,10 +346,10 @@ def test_a_back_fill_goes_back_as_it_is(world: World) -> None:
     assert world.row(image_id) == before
 
 
-def letter(number: int) -> Letter:
+def letter(number: int, *, step: str = "infer") -> Letter:
     return Letter(
-        key=f"dead-letters/infer/{number}.json",
-        step="infer",
+        key=f"dead-letters/{step}/{number}.json",
+        step=step,
         message_id=str(number),
         body="",
         buried_at_ms=number,
@@ -303,14 +366,21 @@ def test_one_some_or_all_letters_are_chosen() -> None:
 
 
 def test_a_queue_that_does_not_exist_is_told_which_do() -> None:
-    with pytest.raises(WrongChoice, match="QUEUE must be one of ingest, preprocessing"):
+    with pytest.raises(WrongChoice, match="it is ingest, preprocessing"):
         step_of("cats")
+    assert step_of("") is None
+
+
+def test_a_letter_is_named_after_the_queue_that_it_comes_from() -> None:
+    assert [letter(1, step=step).queue for step in STEPS.values()] == list(STEPS)
+    assert letter(1, step="of-another-version").queue == "of-another-version"
 
 
 def test_the_list_begins_with_the_oldest() -> None:
-    table = table_of([letter(2000), letter(1000)], now=3000)
-    assert list(table.columns[0].cells) == ["1000", "2000"]
-    assert list(table.columns[1].cells) == ["2 s", "1 s"]
+    table = table_of([letter(2000), letter(1000), letter(0)], now=3000)
+    assert list(table.columns[0].cells) == ["0", "1000", "2000"]
+    assert list(table.columns[1].cells) == ["inference"] * 3
+    assert list(table.columns[2].cells) == ["-", "2 s", "1 s"]
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_a_record_that_cannot_be_read_is_archived_and_the_others_are_published(
     world.announce({"Records": records})
     assert len(world.events) == 2
     (letter,) = archived(world)
-    assert (letter["body"], letter["step"]) == (poison, "announce")
+    assert (letter["body"], letter["step"], letter["image_id"]) == (poison, "announce", None)
     assert letter["reason"]["code"] == "internal_error"
     assert list(world.uploads.objects) == ["dead-letters/announce/poison.json"]
 
@@ -274,6 +274,7 @@ def test_a_record_that_cannot_be_published_for_an_hour_is_archived(world: World)
     (letter,) = archived(world)
     assert letter["reason"]["code"] == "service_unavailable"
     assert letter["body"] == COMPLETES
+    assert letter["image_id"] == COMPLETES["dynamodb"]["NewImage"]["image_id"]["S"]
 
 
 def hangs(world: World) -> None:

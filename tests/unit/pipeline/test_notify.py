@@ -103,7 +103,7 @@ def test_a_record_that_cannot_be_read_is_archived_and_the_others_are_queued(
     assert len(world.queue.sent) == 2
     (letter,) = archived(world)
     assert letter["body"] == poison
-    assert letter["step"] == "notify"
+    assert (letter["step"], letter["tracking_id"]) == ("notify", None)
     assert letter["reason"]["code"] == "internal_error"
     assert list(world.archive.objects) == ["dead-letters/notify/poison.json"]
 
@@ -129,6 +129,7 @@ def test_a_record_that_cannot_be_queued_for_an_hour_is_archived(world: MailWorld
     (letter,) = archived(world)
     assert letter["reason"]["code"] == "service_unavailable"
     assert letter["body"] == record_of(PARCEL)
+    assert letter["tracking_id"] == PARCEL.tracking_id
 
 
 def test_where_nothing_can_be_archived_either_the_batch_comes_again(world: MailWorld) -> None:
