@@ -138,7 +138,7 @@ def test_all_of_a_step_are_sent_back_some_a_request_and_what_is_kept_is_not_met_
     second = redriven(api, {"step": "ingest", "cursor": first["next_cursor"]})
     assert (len(second["items"]), second["next_cursor"]) == (3, None)
     outcomes = {item["outcome"] for item in first["items"] + second["items"]}
-    assert outcomes == {"failed"}
+    assert outcomes == {"unreadable"}
     assert len(archived(world)) == count
 
 
