@@ -70,7 +70,7 @@ FOR_OTHERS = {
     "preprocess": [
         ("s3:PutObject", f"{UPLOADS}/uploads/x/source"),
         ("s3:DeleteObjectVersion", f"{UPLOADS}/uploads/x/source"),
-        ("s3:PutObject", f"{RENDITIONS}/results/x/1/m.json"),
+        ("s3:PutObject", f"{UPLOADS}/dead-letters/preprocess/1.json"),
         ("sqs:SendMessage", queue("notification")),
         ("dynamodb:PutItem", table("images")),
     ],
