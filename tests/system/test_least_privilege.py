@@ -119,7 +119,7 @@ def deny(service: Service, name: str) -> dict[str, str]:
             TableName="darkroom-prod-images", Key={"image_id": {"S": "x"}}
         ),
         "drop": lambda: aws("dynamodb").delete_table(TableName="darkroom-local-images"),
-        "letters": lambda: aws("s3").get_object(Bucket=UPLOADS_BUCKET, Key="dead-letters/x/1"),
+        "policy": lambda: aws("s3").get_bucket_policy(Bucket=UPLOADS_BUCKET),
         "bucket": lambda: aws("s3").delete_bucket(Bucket=RENDITIONS_BUCKET),
         "another prefix": lambda: aws("s3").put_object(
             Bucket=UPLOADS_BUCKET, Key="models/x/1/model.onnx", Body=b""
