@@ -47,7 +47,7 @@ from tests.handlers.events import s3_record, sqs_event
 from tests.privilege.trial import Trial
 from tests.unit.inference import graphs
 from tests.unit.mail_world import MESSAGE, PARCEL, record_of
-from tests.unit.pipeline.world import PHOTO
+from tests.unit.pipeline.world import PHOTO, photo
 from tests.unit.pipeline.world import record_of as image_record_of
 from tests.unit.test_image_events import COMPLETED
 
@@ -198,12 +198,13 @@ def an_image_is_deleted_with_all_that_was_made_of_it(trial: Trial) -> None:
 @path("api_handler")
 def failed_images_are_taken_up_at_each_step(trial: Trial) -> None:
     early = trial.image(Status.PREPROCESSING_FAILED, error=FAULT)
-    late = trial.image(Status.INFERENCE_FAILED, ConversionStatus.FAILED, error=FAULT)
-    for image in (early, late):
+    late = trial.image(Status.INFERENCE_FAILED, error=FAULT)
+    copies = trial.image(Status.COMPLETED, ConversionStatus.FAILED)
+    for image in (early, late, copies):
         trial.ask("POST", f"/images/{image.image_id}/retry", expect=202)
     assert any(early.image_id in body for body in trial.sent("preprocessing"))
     assert any(late.image_id in body for body in trial.sent("inference"))
-    assert any(late.image_id in body for body in trial.sent("conversion"))
+    assert any(copies.image_id in body for body in trial.sent("conversion"))
 
 
 @path("api_handler")
@@ -430,6 +431,40 @@ def a_failed_try_comes_again_soon_and_leaves_its_reason(trial: Trial) -> None:
     row = trial.row(image)
     assert (row.conversion_last_error if converts else row.last_error) is not None
     assert trial.went_through("sqs:ChangeMessageVisibility")
+
+
+@path("preprocess", "optimise")
+def the_same_bytes_take_over_what_was_made_of_them(trial: Trial) -> None:
+    later, _ = twins(trial)
+    trial.run(sqs_event([message_of(later)]))
+    row = trial.row(later)
+    if trial.function == "preprocess":
+        assert row.status is Status.COMPLETED
+        assert trial.keys(trial.owner.settings.renditions_bucket, f"results/{later.image_id}")
+    else:
+        assert row.conversion_status is ConversionStatus.COMPLETED
+    assert trial.went_through("s3:GetObject")
+
+
+@path("preprocess", "optimise")
+def what_would_be_taken_over_is_gone_by_now(trial: Trial) -> None:
+    later, earlier = twins(trial)
+    for folder in ("renditions", "formats"):
+        trial.owner.renditions.delete_prefix(f"{folder}/{earlier.image_id}/")
+    trial.run(sqs_event([message_of(later)]))
+    row = trial.row(later)
+    assert Status.QUEUED is not row.status
+    assert trial.went_through("s3:ListBucket")
+
+
+def twins(trial: Trial) -> tuple[Image, Image]:
+    """An image whose bytes are those of another one that is done, and the other one."""
+    body = photo(f"#{uuid.uuid4().hex[:6]}")
+    earlier = trial.image(body=body)
+    for work in (trial.owner.preprocess, trial.owner.infer, trial.owner.optimise):
+        work(message_about(earlier, now_ms=now_ms()))
+    status = Status.QUEUED if trial.function == "preprocess" else Status.COMPLETED
+    return trial.image(status, body=body), trial.row(earlier)
 
 
 # --- Infer --------------------------------------------------------------------------------------

@@ -95,6 +95,19 @@ def _on_object(action: str, versioned: str | None = None) -> Callable[[Parameter
     return rule
 
 
+def copied_from(parameters: Parameters) -> str:
+    """Bucket and key of what is copied, as the SDK writes them into the request."""
+    return unquote(str(parameters["CopySource"])).lstrip("/").partition("?")[0]
+
+
+def _copy_object(parameters: Parameters) -> list[Request]:
+    """Read the one, write the other."""
+    return [
+        Request(action="s3:GetObject", resource=f"arn:aws:s3:::{copied_from(parameters)}"),
+        Request(action="s3:PutObject", resource=_object(parameters)),
+    ]
+
+
 def _delete_objects(parameters: Parameters) -> list[Request]:
     delete = _on_object("s3:DeleteObject", "s3:DeleteObjectVersion")
     return [
@@ -184,6 +197,7 @@ _RULES: Mapping[tuple[str, str], Callable[[Parameters], list[Request]]] = {
     ("s3", "GetObject"): _on_object("s3:GetObject", "s3:GetObjectVersion"),
     ("s3", "HeadObject"): _on_object("s3:GetObject", "s3:GetObjectVersion"),
     ("s3", "PutObject"): _on_object("s3:PutObject"),
+    ("s3", "CopyObject"): _copy_object,
     ("s3", "DeleteObject"): _on_object("s3:DeleteObject", "s3:DeleteObjectVersion"),
     ("s3", "DeleteObjects"): _delete_objects,
     ("s3", "HeadBucket"): _on_bucket("s3:ListBucket"),

@@ -24,7 +24,7 @@ from infrastructure.template import config, resources_of
 from local.aws import ACCOUNT, REGION
 from tests.handlers.events import sqs_event
 from tests.privilege.in_memory import InMemoryAws
-from tests.privilege.permissions import asked, asked_by_link, asked_if_missing
+from tests.privilege.permissions import asked, asked_by_link, asked_if_missing, copied_from
 from tests.privilege.policy import STAGE, Policy, Request
 from tests.unit.pipeline.world import PHOTO
 
@@ -64,7 +64,8 @@ class Guard:
         events = clients._session.events
         events.register("before-parameter-build", self._remember)
         events.register("before-call", self._before)
-        events.register("after-call.s3.GetObject", self._after_get)
+        for operation in ("GetObject", "CopyObject"):
+            events.register(f"after-call.s3.{operation}", self._after_get)
         return clients
 
     def judge(self, request: Request, operation: str) -> None:
@@ -92,7 +93,10 @@ class Guard:
 
     def _after_get(self, *, parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         if parsed.get("Error", {}).get("Code") in _MISSING:
-            self.judge(asked_if_missing(context["parameters"]["Bucket"]), "GetObject")
+            parameters = context["parameters"]
+            copied = "CopySource" in parameters
+            bucket = copied_from(parameters).partition("/")[0] if copied else parameters["Bucket"]
+            self.judge(asked_if_missing(bucket), "GetObject")
 
 
 def _refusal(code: str, operation: str) -> ClientError:
