@@ -9,6 +9,10 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from chalicelib.images import Image, Original
 
+# DynamoDB knows no smaller number but zero, and boto3 raises for one:
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+_SMALLEST = 1e-128
+
 
 def item_of(image: Image) -> dict[str, Any]:
     """The row of a new image."""
@@ -94,7 +98,7 @@ class UpdateExpression:
 def _stored(value: Any) -> Any:
     """As DynamoDB takes it: no float, which boto3 refuses, but an exact Decimal."""
     if isinstance(value, float):
-        return Decimal(str(value))
+        return Decimal(str(value)) if abs(value) >= _SMALLEST else Decimal(0)
     if isinstance(value, Mapping):
         return {key: _stored(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, list | tuple):

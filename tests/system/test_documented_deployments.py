@@ -88,7 +88,8 @@ class Account:
         finished = subprocess.run(
             ["/bin/sh", "-c", command.replace("PACKAGES", "packages-of-tests")],
             cwd=self.checkout,
-            env={**self.environ, **environ},
+            # Not as a part of the make that runs the tests, which would print more.
+            env={"MAKEFLAGS": "", "MAKELEVEL": "0", **self.environ, **environ},
             capture_output=True,
             text=True,
             check=False,
