@@ -89,7 +89,7 @@ class Account:
             ["/bin/sh", "-c", command.replace("PACKAGES", "packages-of-tests")],
             cwd=self.checkout,
             # Not as a part of the make that runs the tests, which would print more.
-            env={"MAKEFLAGS": "", "MAKELEVEL": "0", **self.environ, **environ},
+            env={**self.environ, "MAKEFLAGS": "", "MAKELEVEL": "0", **environ},
             capture_output=True,
             text=True,
             check=False,
