@@ -85,7 +85,9 @@ class FakeRun:
 
 
 def series(path: str, *calls: str) -> Series:
-    return Series(path=path, function="Infer", act=Act.KILL_AFTER, calls=list(calls))
+    one = Series(path=path, function="Infer", act=Act.KILL_AFTER)
+    one.saw(calls)
+    return one
 
 
 def turns(wanted: list[Series], *, seconds: float = 60, absent: str = "") -> list[str]:
@@ -111,3 +113,11 @@ def test_what_there_is_no_time_for_is_missing() -> None:
     wanted = [series("one", "1")]
     assert turns(wanted, seconds=-1) == []
     assert wanted[0].missing == ["1"]
+
+
+def test_what_only_one_of_two_scouts_saw_is_tried_and_not_demanded() -> None:
+    one = series("one", "1", "2", "3")
+    one.saw(["1", "3", "4"])
+    assert one.certain == {"1", "3"}
+    assert set(turns([one], absent="2")) == {"one"}
+    assert (one.killed, one.missing, one.chances) == (["1", "3", "4"], [], ["2"])
