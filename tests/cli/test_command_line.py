@@ -19,6 +19,7 @@ from tests.cli.conftest import FakeService, saying
 from tests.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+_CTRL_C_COUNTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 PROGRAM = "from darkroom_cli.main import app; app(prog_name='darkroom')"
 type Offline = Callable[..., Result]
 
@@ -154,7 +155,11 @@ def test_ctrl_c_is_exit_code_130_and_one_sentence() -> None:
         silent.settimeout(60)
         words = ["--url", f"http://127.0.0.1:{silent.getsockname()[1]}", "list"]
         with subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            # A shell that started these tests in the background has it ignored, and so would this.
+            [sys.executable, "-c", f"{_CTRL_C_COUNTS}; {PROGRAM}", *words],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
             asked, _ = silent.accept()
             process.send_signal(signal.SIGINT)
